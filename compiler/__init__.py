@@ -1,0 +1,1 @@
+"""Graph in, Program out: types, derivatives, passes, fusion and kernel source."""

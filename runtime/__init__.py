@@ -1,0 +1,1 @@
+"""Runs a Program: object code, launch table, threads, arena."""

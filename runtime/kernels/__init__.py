@@ -1,0 +1,1 @@
+"""Hand-shaped pieces of kernels: vector mathematics and register tiles."""
