@@ -1,0 +1,1 @@
+"""Fused groups in, kernel source text out."""

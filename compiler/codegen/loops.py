@@ -1,0 +1,367 @@
+"""A fused group of maps and reductions in, the loop nest of its kernel out.
+
+Three shapes of kernel:
+
+    map      for i: store                                    (elementwise chains, index maps)
+    rows     for i: { for r: accumulate }*; for r: store     (softmax: reduced axes innermost)
+    columns  for block of c: for r: for c: accumulate        (bias gradients: reduced axes outside)
+
+Neighbouring axes that every access walks as one are collapsed into one loop. The outermost loop
+runs lo..hi, so that threads can share it; a reduction is never split, so results do not depend on
+the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from graphflow.compiler.codegen.emitter import GroupEmitter, NotFusible
+from graphflow.compiler.codegen.source import KernelDraft, KernelWriter
+from graphflow.compiler.dims import (
+    Axis,
+    Dim,
+    Size,
+    axis,
+    coefficient,
+    delinearize,
+    product,
+)
+from graphflow.compiler.graph import Node
+from graphflow.compiler.op import Reduction
+
+#: columns accumulated side by side on the stack
+COLUMN_BLOCK = 256
+#: below this many neighbouring columns, rows are walked instead
+FEWEST_COLUMNS = 4
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What a group iterates over: kept axes, and the reduced ones if it has reductions.
+
+    `shape` is the shape of the reductions' input, or of the outputs where there are none.
+    """
+
+    shape: tuple[Size, ...]
+    reduced: tuple[int, ...] = ()
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        return tuple(a for a in range(len(self.shape)) if a not in self.reduced)
+
+    @property
+    def kept_shape(self) -> tuple[Size, ...]:
+        return tuple(self.shape[a] for a in self.kept)
+
+
+def domain_of(nodes: Sequence[Node], outputs: Sequence[Node]) -> Domain:
+    """The one domain of a group; NotFusible where its members do not share one."""
+    reductions = [node for node in nodes if isinstance(node.op, Reduction)]
+    if reductions:
+        found = {Domain(n.inputs[0].shape, n.attrs["axes"]) for n in reductions}
+        if len(found) > 1:
+            raise NotFusible("reductions over different axes")
+        domain = found.pop()
+        allowed = {domain.shape, domain.kept_shape}
+    else:
+        domain = Domain(outputs[0].shape)
+        allowed = {domain.shape}
+    if any(node.shape not in allowed for node in outputs):
+        raise NotFusible("outputs of different shapes")
+    if reductions and domain.kept and domain.kept[-1] > domain.reduced[-1]:
+        # Walking down columns for every output element would miss the cache each time.
+        if any(node.shape == domain.shape for node in outputs):
+            raise NotFusible("elements of columns that are summed first")
+    return domain
+
+
+@dataclass(frozen=True)
+class LoopAxis:
+    """One loop after collapsing: its variable and the domain axes that it walks."""
+
+    variable: Size
+    extent: Size
+    positions: tuple[int, ...]
+
+
+class LoopNest:
+    """Builds the kernel of one group.
+
+    Args:
+        nodes: members in topological order.
+        outputs: members to store.
+    """
+
+    def __init__(self, nodes: Sequence[Node], outputs: Sequence[Node]):
+        self.nodes = tuple(nodes)
+        self.outputs = tuple(outputs)
+        self.domain = domain_of(nodes, outputs)
+        self.reductions = [node for node in nodes if isinstance(node.op, Reduction)]
+        self.waves = self._waves()
+
+    def _waves(self) -> list[list[Node]]:
+        """Reductions in the order of their passes; those of one wave share a loop."""
+        depth: dict[Node, int] = {}
+        members = set(self.nodes)
+        for node in self.nodes:
+            below = max((depth[i] for i in node.inputs if i in members), default=0)
+            depth[node] = below + isinstance(node.op, Reduction)
+        count = max(depth.values(), default=0)
+        return [[n for n in self.reductions if depth[n] == wave + 1] for wave in range(count)]
+
+    # ---- choosing the loops ------------------------------------------------------------------
+
+    def build(self) -> KernelDraft:
+        """The kernel; raises NotFusible where the members do not fit into one."""
+        plain = [
+            LoopAxis(axis(f"i{a}", size), size, (a,)) for a, size in enumerate(self.domain.shape)
+        ]
+        probe = self._emit(plain, columns=False)
+        kept = self._collapse([plain[a] for a in self.domain.kept], probe, "i")
+        reduced = self._collapse([plain[a] for a in self.domain.reduced], probe, "r")
+        columns = bool(self.reductions) and self._prefers_columns(kept, reduced, probe)
+        emitter = self._emit([*kept, *reduced], columns)
+        return self._draft(emitter, kept, reduced, columns)
+
+    def _collapse(
+        self, axes: list[LoopAxis], probe: GroupEmitter, prefix: str
+    ) -> list[LoopAxis]:
+        """Join neighbours that every access walks with one stride; drop axes of size 1."""
+        touched = {a.offset for a in probe.loads} | {a.offset for a in probe.stores}
+        touched |= set(probe.sizes)
+        groups: list[list[LoopAxis]] = []
+        for item in axes:
+            if item.extent == 1:
+                continue
+            if groups and _walk_together(groups[-1][-1], item, touched):
+                groups[-1].append(item)
+            else:
+                groups.append([item])
+        result = []
+        for number, group in enumerate(groups):
+            extent = product(item.extent for item in group)
+            positions = tuple(p for item in group for p in item.positions)
+            result.append(LoopAxis(axis(f"{prefix}{number}", extent), extent, positions))
+        return result
+
+    def _prefers_columns(
+        self, kept: list[LoopAxis], reduced: list[LoopAxis], probe: GroupEmitter
+    ) -> bool:
+        """Whether the last kept axis is the one that lies side by side in memory."""
+        if not kept or not reduced or any(n.shape == self.domain.shape for n in self.outputs):
+            return False
+        if isinstance(kept[-1].extent, int) and kept[-1].extent < FEWEST_COLUMNS:
+            return False
+        trial = self._emit([*kept, *reduced], columns=False)
+        score = 0
+        for access in trial.loads:
+            score += coefficient(access.offset, kept[-1].variable) == 1
+            score -= coefficient(access.offset, reduced[-1].variable) == 1
+        return score > 0
+
+    # ---- writing them ------------------------------------------------------------------------
+
+    def _emit(self, axes: list[LoopAxis], columns: bool) -> GroupEmitter:
+        emitter = GroupEmitter(KernelWriter(), set(self.nodes))
+        index = self._index(axes)
+        kept = [a for a in axes if a.positions[0] in self.domain.kept and a.extent != 1]
+        reduced = [a for a in axes if a.positions[0] in self.domain.reduced and a.extent != 1]
+        if columns:
+            self._emit_columns(emitter, index, kept, reduced)
+        else:
+            self._emit_rows(emitter, index, kept, reduced)
+        emitter.blocks[0].write(emitter.writer)
+        return emitter
+
+    def _index(self, axes: list[LoopAxis]) -> tuple[Size, ...]:
+        index: list[Size] = [0] * len(self.domain.shape)
+        for item in axes:
+            sizes = tuple(self.domain.shape[p] for p in item.positions)
+            for position, part in zip(
+                item.positions, delinearize(item.variable, sizes), strict=True
+            ):
+                index[position] = part
+        return tuple(index)
+
+    def _open(self, emitter: GroupEmitter, axes: Sequence[LoopAxis], outermost: bool) -> None:
+        for number, item in enumerate(axes):
+            shared = outermost and number == 0
+            begin, end = ("lo", "hi") if shared else ("0", emitter.writer.size(item.extent))
+            emitter.open_loop(_name(item.variable), begin, end)
+
+    def _close(self, emitter: GroupEmitter, axes: Sequence[LoopAxis]) -> None:
+        for _ in axes:
+            emitter.close_loop()
+
+    def _emit_rows(
+        self,
+        emitter: GroupEmitter,
+        index: tuple[Size, ...],
+        kept: list[LoopAxis],
+        reduced: list[LoopAxis],
+    ) -> None:
+        row = tuple(index[a] for a in self.domain.kept)
+        position = self._position(index)
+        self._open(emitter, kept, outermost=True)
+        for wave in self.waves:
+            state = {node: self._start(emitter, node) for node in wave}
+            self._open(emitter, reduced, outermost=False)
+            for node in wave:
+                value = emitter.get(node.inputs[0], index)
+                at = emitter.size(position)
+                for name, text in _updates(node, state[node], value, at):
+                    emitter.statement(f"{name} = {text}")
+            self._close(emitter, reduced)
+            for node in wave:
+                result = node.op.final(state[node])  # type: ignore[attr-defined]
+                emitter.known[node] = (row, result, emitter.level)
+                emitter.levels[result] = emitter.level
+        whole = [n for n in self.outputs if n.shape == self.domain.shape]
+        for node in self.outputs:
+            if node not in whole:
+                emitter.store(node, row)
+        if whole:
+            self._open(emitter, reduced, outermost=False)
+            for node in whole:
+                emitter.store(node, index)
+            self._close(emitter, reduced)
+        self._close(emitter, kept)
+
+    def _position(self, index: tuple[Size, ...]) -> Size:
+        """Flat position along the reduced axes."""
+        position: Size = 0
+        for a in self.domain.reduced:
+            position = position * self.domain.shape[a] + index[a]
+        return position
+
+    def _start(self, emitter: GroupEmitter, node: Node) -> list[str]:
+        """Running values of a reduction, initialised in the current loop."""
+        names = []
+        for _, initial in node.op.accumulators(node.inputs[0].dtype):  # type: ignore[attr-defined]
+            name = emitter.writer.fresh("a")
+            names.append(emitter.define(name, initial, emitter.level))
+        return names
+
+    def _emit_columns(
+        self,
+        emitter: GroupEmitter,
+        index: tuple[Size, ...],
+        kept: list[LoopAxis],
+        reduced: list[LoopAxis],
+    ) -> None:
+        writer, column, outer = emitter.writer, kept[-1], kept[:-1]
+        row = tuple(index[a] for a in self.domain.kept)
+        position = self._position(index)
+        name = _name(column.variable)
+        arrays = {node: self._arrays(emitter, node) for node in self.reductions}
+        self._open(emitter, outer, outermost=True)
+        begin, end = ("0", writer.size(column.extent)) if outer else ("lo", "hi")
+        emitter.open_loop("c0", begin, end, str(COLUMN_BLOCK))
+        emitter.define("c1", f"min(c0 + {COLUMN_BLOCK}, {end})", emitter.level)
+        for wave in self.waves:
+            emitter.open_loop(name, "c0", "c1")
+            for node in wave:
+                initial = node.op.accumulators(node.inputs[0].dtype)  # type: ignore[attr-defined]
+                for array, (_, text) in zip(arrays[node], initial, strict=True):
+                    emitter.statement(f"{array}[{name} - c0] = {text}")
+            emitter.close_loop()
+            self._open(emitter, reduced, outermost=False)
+            emitter.open_loop(name, "c0", "c1")
+            for node in wave:
+                value = emitter.get(node.inputs[0], index)
+                at = emitter.size(position)
+                running = [self._element(emitter, array, name) for array in arrays[node]]
+                for array, (_, text) in zip(
+                    arrays[node], _updates(node, running, value, at), strict=True
+                ):
+                    emitter.statement(f"{array}[{name} - c0] = {text}")
+            emitter.close_loop()
+            self._close(emitter, reduced)
+            for node in wave:
+                texts = [f"{array}[{name} - c0]" for array in arrays[node]]
+                result = node.op.final(texts)  # type: ignore[attr-defined]
+                emitter.levels[result] = emitter.level + 1
+                emitter.known[node] = (row, result, emitter.level + 1)
+        emitter.open_loop(name, "c0", "c1")
+        for node in self.outputs:
+            emitter.store(node, row)
+        emitter.close_loop()
+        emitter.close_loop()
+        self._close(emitter, outer)
+
+    def _arrays(self, emitter: GroupEmitter, node: Node) -> list[str]:
+        from graphflow.compiler.op import CAST
+
+        names = []
+        for dtype, _ in node.op.accumulators(node.inputs[0].dtype):  # type: ignore[attr-defined]
+            name = emitter.writer.fresh("a")
+            slot = emitter.writer.counter
+            emitter.define(name, f"stack({COLUMN_BLOCK}, {CAST[dtype]}, {slot})", 0)
+            names.append(name)
+        return names
+
+    def _element(self, emitter: GroupEmitter, array: str, name: str) -> str:
+        return emitter.define(emitter.writer.fresh(), f"{array}[{name} - c0]", emitter.level)
+
+    # ---- facts for the launch ----------------------------------------------------------------
+
+    def _draft(
+        self,
+        emitter: GroupEmitter,
+        kept: list[LoopAxis],
+        reduced: list[LoopAxis],
+        columns: bool,
+    ) -> KernelDraft:
+        work = sum(node.op.cost for node in self.nodes) + len(emitter.loads)
+        if columns and len(kept) == 1:
+            parallel = kept[-1]
+        else:
+            parallel = kept[0] if kept else None
+        inner = [a.extent for a in (*kept, *reduced) if a is not parallel]
+        pairs = [] if self.reductions else emitter.in_place_pairs()
+        return emitter.writer.draft(
+            group_name(self.nodes),
+            parallel.extent if parallel else 1,
+            product(inner) * work,
+            grain=16 if parallel is not None and not inner else 1,
+            in_place=pairs,
+        )
+
+
+def _name(variable: Size) -> str:
+    assert isinstance(variable, Dim)
+    atom = variable.terms[0][0][0]
+    assert isinstance(atom, Axis)
+    return atom.name
+
+
+def _updates(
+    node: Node, state: list[str], value: str, position: str
+) -> list[tuple[str, str]]:
+    """(name, new text) of the running values of a reduction."""
+    texts = node.op.update(state, value, position)  # type: ignore[attr-defined]
+    if len(texts) > 1:
+        # All new values are made from the old ones.
+        return [(", ".join(state), ", ".join(texts))] if state[0].isidentifier() else list(
+            zip(state, texts, strict=True)
+        )
+    return list(zip(state, texts, strict=True))
+
+
+def _walk_together(outer: LoopAxis, inner: LoopAxis, touched: set[Size]) -> bool:
+    for size in touched:
+        far, near = coefficient(size, outer.variable), coefficient(size, inner.variable)
+        if far is None or near is None or far != near * inner.extent:
+            return False
+    return True
+
+
+def group_name(nodes: Sequence[Node], most: int = 6) -> str:
+    """`multiply_add_tanh`: the ops that compute something, in order."""
+    names = [node.op.name for node in nodes if not node.op.is_free] or [
+        node.op.name for node in nodes
+    ]
+    if len(names) > most:
+        names = [*names[: most - 1], f"{len(names) - most + 1}_more"]
+    return "_".join(names)

@@ -1,0 +1,1 @@
+"""Graph -> Graph transformations, one per file; `pipeline` alone knows their order."""

@@ -1,0 +1,248 @@
+"""Partition a graph into groups, one kernel each.
+
+    %2 = matmul(%0, %1)                    group 0: %2 with epilogue %3, %4
+    %3 = add(%2, %b)               ->      group 1: %5
+    %4 = relu(%3)
+    %5 = sum(%4)
+
+Nodes are visited from the outputs backwards; each joins the group of its readers where one kernel
+can hold them, and starts a group of its own otherwise. Index maps (`Op.is_free`) are repeated in
+every group that reads through them. A group is legal if no path leaves it and comes back, and if
+the code generator can write it as one kernel, which is asked by building it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from graphflow.compiler.codegen.emitter import NotFusible
+from graphflow.compiler.codegen.epilogue import check_epilogue
+from graphflow.compiler.codegen.loops import LoopNest, domain_of
+from graphflow.compiler.graph import Graph, Node
+from graphflow.compiler.op import Map, Reduction, Template
+
+#: more nodes than this in one kernel cost compile time and registers
+MOST_NODES = 128
+
+
+@dataclass(frozen=True)
+class FusionGroup:
+    """Nodes that one kernel computes.
+
+    Attributes:
+        nodes: members in topological order (index maps may be members of several groups).
+        outputs: members that are stored.
+        template: the member with a kernel of its own, if there is one.
+    """
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+    template: Node | None = None
+
+
+@dataclass(frozen=True)
+class FusedGraph:
+    """A graph and its groups, in an order in which they can run.
+
+    `alias[node]` is the stored node (or leaf) whose buffer `node` is a reshape of.
+    """
+
+    graph: Graph
+    groups: tuple[FusionGroup, ...]
+    alias: dict[Node, Node]
+
+
+def fuse(graph: Graph, enabled: bool = True) -> FusedGraph:
+    """Partition `graph`; with `enabled` False every node that computes gets its own kernel."""
+    return _Fuser(graph, enabled).run()
+
+
+class _Fuser:
+    def __init__(self, graph: Graph, enabled: bool):
+        self.graph = graph
+        self.enabled = enabled
+        self.position = {node: k for k, node in enumerate(graph.nodes)}
+        self.members: dict[int, set[Node]] = {}
+        self.template: dict[int, Node] = {}
+        #: groups that compute a node; index maps may have several
+        self.homes: dict[Node, set[int]] = {node: set() for node in graph.nodes}
+        self.alias: dict[Node, Node] = {}
+        #: the group that stores an index map
+        self.storage: dict[Node, int] = {}
+        self.numbers = itertools.count()
+        self.required = self._required()
+
+    def _required(self) -> set[Node]:
+        """Nodes that must lie in a buffer: results, and what templates read."""
+        required = set(self.graph.roots)
+        for node in self.graph.nodes:
+            if not node.op.is_leaf and not isinstance(node.op, (Map, Reduction)):
+                required.update(node.inputs)
+        for node in reversed(self.graph.nodes):
+            if node in required and node.op.name == "reshape":
+                required.update(node.inputs)
+        return required
+
+    def run(self) -> FusedGraph:
+        for node in reversed(self.graph.nodes):
+            if not node.op.is_leaf:
+                self._place(node)
+        groups = []
+        for number, members in self.members.items():
+            nodes = tuple(sorted(members, key=self.position.__getitem__))
+            outputs = tuple(n for n in nodes if self._is_stored(n, (number,)))
+            groups.append(FusionGroup(nodes, outputs, self.template.get(number)))
+        groups.sort(key=lambda group: self.position[group.nodes[-1]])
+        return FusedGraph(self.graph, tuple(groups), self.alias)
+
+    # ---- placing one node --------------------------------------------------------------------
+
+    def _place(self, node: Node) -> None:
+        readers = self._reading_groups([node])
+        if node.op.is_free:
+            for number in readers:
+                self.members[number].add(node)
+            self.homes[node] = set(readers)
+            if node in self.required:
+                if node.op.name == "reshape":
+                    self.alias[node] = node.inputs[0]
+                else:
+                    self._start(node)
+            return
+        if self.enabled and readers and not isinstance(node.spec, tuple):
+            if self._join(node, readers):
+                return
+            if len(readers) > 1:
+                for number in sorted(readers, key=self._first_position):
+                    if self._join(node, {number}):
+                        return
+        self._start(node)
+
+    def _start(self, node: Node) -> None:
+        """A group of its own for the node, which it stores."""
+        number = next(self.numbers)
+        self.members[number] = {node}
+        self.homes[node].add(number)
+        if node.op.is_free:
+            self.storage[node] = number
+        if not isinstance(node.op, (Map, Reduction)):
+            self.template[number] = node
+
+    def _first_position(self, number: int) -> int:
+        return min(self.position[node] for node in self.members[number])
+
+    def _reading_groups(self, nodes: Iterable[Node]) -> set[int]:
+        """Groups that compute with the values of `nodes` element by element."""
+        found: set[int] = set()
+        for node in nodes:
+            for user in self.graph.users[node]:
+                if isinstance(user.op, (Map, Reduction)):
+                    found |= self.homes[user]
+        return found
+
+    def _join(self, node: Node, numbers: set[int]) -> bool:
+        """Merge the groups and put the node in front of them, if one kernel can hold all."""
+        members = set().union(*(self.members[n] for n in numbers)) | {node}
+        templates = [self.template[n] for n in numbers if n in self.template]
+        if isinstance(node.op, Template):
+            templates.append(node)
+        if len(members) > MOST_NODES or len(templates) > 1:
+            return False
+        template = templates[0] if templates else None
+        if template is not None and not getattr(template.op, "takes_epilogue", False):
+            return False
+        if template is not None and template is not node and self._feeds(node, template):
+            return False
+        if not isinstance(node.op, (Map, Reduction, Template)):
+            return False
+        if self._leaves_and_returns(node, numbers) or not self._fits(node, members, numbers, template):
+            return False
+        kept, *others = sorted(numbers)
+        for number in others:
+            for member in self.members.pop(number):
+                self.homes[member].discard(number)
+                self.homes[member].add(kept)
+            self.template.pop(number, None)
+            for stored, home in self.storage.items():
+                if home == number:
+                    self.storage[stored] = kept
+        self.members[kept] = members
+        self.homes[node].add(kept)
+        if template is not None:
+            self.template[kept] = template
+        return True
+
+    def _feeds(self, node: Node, template: Node) -> bool:
+        """Whether the template reads the node (through reshapes), which must then be stored."""
+        stack = list(template.inputs)
+        while stack:
+            value = stack.pop()
+            if value is node:
+                return True
+            if value in self.alias:
+                stack.append(self.alias[value])
+        return False
+
+    def _fits(
+        self, node: Node, members: set[Node], numbers: set[int], template: Node | None
+    ) -> bool:
+        """Whether one kernel can hold the members; a map in front of one group needs no trial."""
+        nodes = sorted(members, key=self.position.__getitem__)
+        outputs = [n for n in nodes if self._is_stored(n, numbers)]
+        try:
+            if template is not None:
+                if any(isinstance(n.op, Reduction) for n in nodes):
+                    return False
+                check_epilogue(template, nodes, outputs)
+            elif isinstance(node.op, Reduction) or (
+                len(numbers) > 1 and any(isinstance(n.op, Reduction) for n in nodes)
+            ):
+                LoopNest(nodes, outputs).build()
+            else:
+                domain_of(nodes, outputs)
+        except NotFusible:
+            return False
+        return True
+
+    def _is_stored(self, node: Node, numbers: Collection[int]) -> bool:
+        """Whether a member of these groups, seen as one, is written to a buffer by them."""
+        if node.op.is_free:
+            return self.storage.get(node) in numbers
+        if node in self.required:
+            return True
+        return any(not self.homes[user] <= set(numbers) for user in self.graph.users[node])
+
+    # ---- paths -------------------------------------------------------------------------------
+
+    def _leaves_and_returns(self, node: Node, numbers: set[int]) -> bool:
+        """Whether a path from the future group runs through other groups back into it."""
+        seen = set(numbers)
+        stack = [n for n in self._successors([node]) if n not in numbers]
+        for number in numbers:
+            stack += [n for n in self._successors(self.members[number]) if n not in numbers]
+        last = max(self.position[m] for n in numbers for m in self.members[n])
+        while stack:
+            number = stack.pop()
+            if number in seen:
+                continue
+            seen.add(number)
+            if self._first_position(number) > last:
+                continue
+            following = self._successors(self.members[number])
+            if following & numbers:
+                return True
+            stack += following
+        return False
+
+    def _successors(self, nodes: Iterable[Node]) -> set[int]:
+        """Groups that read any of `nodes`, also through stored reshapes."""
+        found: set[int] = set()
+        stack = list(nodes)
+        while stack:
+            for user in self.graph.users[stack.pop()]:
+                found |= self.homes[user]
+                if user in self.alias:
+                    stack.append(user)
+        return found

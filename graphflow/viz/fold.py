@@ -1,0 +1,97 @@
+"""Which nodes of a graph get a box of their own, and what becomes of the others.
+
+Levels of detail:
+
+- "full": a box for every node.
+- "ops": scalars are written into the op that reads them, axes that are only added or repeated for
+  broadcasting are left out, other index maps become small words on the wire, and a variable is
+  drawn beside each place that reads it.
+- "overview": as "ops", without any index map and with name scopes collapsed.
+"""
+
+from __future__ import annotations
+
+from graphflow.compiler.graph import Graph, Node
+from graphflow.compiler.ops.movement import Movement
+from graphflow.viz.op_text import scalar_text
+
+DETAILS = ("overview", "ops", "full")
+
+
+class Folding:
+    """What is folded in one graph.
+
+    Attributes:
+        base: for each node the node whose value a reader of it is drawn to read.
+        words: the op names that the small text of an index map stands for, first one first.
+    """
+
+    def __init__(self, graph: Graph, detail: str):
+        self.graph = graph
+        self.detail = detail
+        self.roots = dict.fromkeys(graph.roots)
+        self.base: dict[Node, Node] = {}
+        self.words: dict[Node, list[str]] = {}
+        self._absorbed: set[Node] = set()
+        for node in graph.nodes:
+            self.base[node] = self.base[node.inputs[0]] if self._is_left_out(node) else node
+        if detail != "full":
+            self._merge_movements()
+        self._needed = self._reached_from_roots()
+
+    def scalar(self, node: Node) -> str | None:
+        """Text of a value that is written into its readers instead of being drawn."""
+        return None if self.detail == "full" else scalar_text(self.base[node])
+
+    def has_box(self, node: Node) -> bool:
+        """Whether the node is drawn as an op (leaves are drawn where they are read)."""
+        return node in self._needed and not node.op.is_leaf
+
+    def inputs(self, node: Node) -> list[Node]:
+        """The nodes from which an edge leads to the box of `node`, each once."""
+        while node.inputs and self.base[node.inputs[0]] in self._absorbed:
+            node = self.base[node.inputs[0]]
+        bases = dict.fromkeys(self.base[value] for value in node.inputs)
+        return [value for value in bases if self.scalar(value) is None]
+
+    def _reached_from_roots(self) -> set[Node]:
+        """What the drawn edges lead to; the operands of a folded scalar are not."""
+        needed: set[Node] = set()
+        stack = [self.base[node] for node in self.roots]
+        while stack:
+            node = stack.pop()
+            if node not in needed:
+                needed.add(node)
+                stack.extend(self.inputs(node))
+        return needed
+
+    def _is_left_out(self, node: Node) -> bool:
+        if self.detail == "full" or not isinstance(node.op, Movement) or node in self.roots:
+            return False
+        return self.detail == "overview" or _only_repeats(node)
+
+    def _merge_movements(self) -> None:
+        """A chain of index maps becomes one text, if nothing else reads the values inside it."""
+        readers: dict[Node, int] = dict.fromkeys(self.roots, 2)
+        kept = [node for node in self.graph.nodes if self.base[node] is node]
+        for node in kept:
+            for value in dict.fromkeys(self.base[v] for v in node.inputs):
+                readers[value] = readers.get(value, 0) + 1
+        for node in kept:
+            if isinstance(node.op, Movement):
+                before = self.base[node.inputs[0]]
+                self.words[node] = [node.op.name]
+                if before in self.words and readers[before] == 1:
+                    self._absorbed.add(before)
+                    self.words[node] = [*self.words[before], node.op.name]
+
+
+def _only_repeats(node: Node) -> bool:
+    """Whether an index map only adds, drops or repeats axes, as broadcasting needs it."""
+    if set(node.op.attributes) != {"shape"}:
+        return False
+    before = [size for size in node.inputs[0].shape if size != 1]
+    after = [size for size in node.shape if size != 1]
+    short, long = sorted((before, after), key=len)
+    rest = iter(long)
+    return all(size in rest for size in short)
