@@ -3,7 +3,7 @@
 A kernel is a Python function in a small language (`runtime.intrinsics`) that Numba compiles:
 
     def matmul_add_relu(buffers, dims, lo, hi):
-        in0 = buffer(buffers, 0, f32)
+        x0 = buffer(buffers, 0, f32)
         d0 = dims[0]
         for i in range(lo, hi): ...
 
@@ -81,7 +81,7 @@ class KernelWriter:
             self.buffers.append(node)
         if write and isinstance(node, Node) and node not in self.writes:
             self.writes.append(node)
-        return f"b{self.buffers.index(node)}"
+        return f"x{self.buffers.index(node)}"
 
     def output(self, node: Node) -> str:
         """The name of the buffer that the kernel stores `node` into."""
@@ -164,7 +164,7 @@ class KernelWriter:
         for slot, node in enumerate(self.buffers):
             dtype = "i64" if isinstance(node, Status) else CAST[node.dtype]
             shared = f", {scope[node]}" if node in scope else ""
-            head.append(f"{_INDENT}b{slot} = buffer(buffers, {slot}, {dtype}{shared})")
+            head.append(f"{_INDENT}x{slot} = buffer(buffers, {slot}, {dtype}{shared})")
         head += [f"{_INDENT}d{slot} = dims[{slot}]" for slot in range(len(self.dims))]
         return KernelDraft(
             name,

@@ -137,7 +137,7 @@ def _temporary(folder: str, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Take the lock of an open file; False where another holds it, None where there are no locks."""
+    """Take the lock of an open file; False where another holds it, None without locks."""
     if fcntl is None:
         return None
     try:

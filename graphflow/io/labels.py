@@ -1,4 +1,4 @@
-"""Names, scopes and user lines of nodes to a side table and back: for messages and pictures only."""
+"""Names, scopes and user lines of nodes to a side table and back: to be looked at only."""
 
 from __future__ import annotations
 

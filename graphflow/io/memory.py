@@ -44,8 +44,6 @@ def _peak(graph: Graph, known: dict[Graph, int]) -> int:
         live += _bytes(node)
         inside = [_peak(v, known) for v in node.attrs.values() if isinstance(v, Graph)]
         peak = max(peak, live + max(inside, default=0))
-        if not readers[node]:
-            live -= _bytes(node)
         for value in dict.fromkeys(node.inputs):
             readers[value] -= 1
             if not readers[value]:

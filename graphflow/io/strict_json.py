@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from typing import Any
 
 from graphflow.compiler.errors import GraphFormatError
@@ -70,8 +71,8 @@ def _check_form(text: bytes, limits: Limits, what: str) -> None:
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        seen: set[str] = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
+        counts = Counter(key for key, _ in pairs)
+        twice = max(counts, key=counts.__getitem__)
         raise GraphFormatError(f"the key {shown(twice)} occurs twice")
     return result
 

@@ -340,6 +340,36 @@ def test_orphans_without_locks_go_by_age(tmp_path: Path, monkeypatch: pytest.Mon
     assert remove_orphans(tmp_path / "c") == [orphan.name]
 
 
+def test_a_pipe_named_like_an_orphan_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / f".c.{'0' * 16}.tmp")
+    assert remove_orphans(tmp_path / "c") == []
+
+
+def test_a_temporary_that_is_always_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic_file, "_lock", lambda descriptor: False)
+    with pytest.raises(OSError, match="removed as soon"):
+        replace_file(tmp_path / "c", [b""])
+
+
+def test_a_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(atomic_file, "fcntl", None)
+    replace_file(tmp_path / "c", [b"a"])
+    replace_file(tmp_path / "c", [b"b"])
+    assert (tmp_path / "c").read_bytes() == b"b" and os.listdir(tmp_path) == ["c"]
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class NoLocks:
+        LOCK_EX = LOCK_NB = 0
+
+        def flock(self, descriptor: int, operation: int) -> None:
+            raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(atomic_file, "fcntl", NoLocks())
+    replace_file(tmp_path / "c", [b"a"])
+    assert (tmp_path / "c").read_bytes() == b"a"
+
+
 def test_many_writers_one_path(tmp_path: Path) -> None:
     """Writers and cleaners race; the file is always one of theirs, and nothing is left."""
     contents_of = [bytes([k]) * 100_000 for k in range(6)]

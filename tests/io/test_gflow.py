@@ -6,17 +6,20 @@ import hashlib
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 
 import graphflow as gf
+from graphflow.compiler.dims import floor_div, symbol
 from graphflow.compiler.errors import GraphFormatError
 from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.interpreter import evaluate
-from graphflow.compiler.op import ops
+from graphflow.compiler.op import Op, ops
+from graphflow.compiler.spec import TensorSpec
 from graphflow.io import Limits, check, load, read_graph, save, write_graph
 from tests.io.random_graphs import random_array, random_graph
 
@@ -304,6 +307,37 @@ def test_memory_estimate_counts_what_lives_at_once(tmp_path: Path) -> None:
     total = ops.add(x, node)
     write_graph(tmp_path / "g.gflow", Graph((x,), (total,)), {})
     assert check(tmp_path / "g.gflow").memory == 3 * 8000
+
+
+class Repeat(Op):
+    """An op with a body that it runs, one value at a time."""
+
+    name = "my::repeat"
+    attributes: ClassVar[Mapping[str, str]] = {"body": "graph"}
+
+    def infer(self, x: TensorSpec, **attrs: Any) -> TensorSpec:  # type: ignore[override]
+        return x
+
+
+def test_memory_estimate_looks_into_bodies(tmp_path: Path) -> None:
+    repeat = Repeat()
+    inner = ops.placeholder(shape=(1000,), dtype="float64")
+    body = Graph((inner,), (ops.add(ops.exp(inner), ops.sin(inner)),))
+    x = ops.placeholder(shape=(1000,), dtype="float64", name="x")
+    graph = Graph((x,), (repeat(repeat(x, body=body), body=body),))
+    write_graph(tmp_path / "g.gflow", graph, {})
+    summary = check(tmp_path / "g.gflow", custom_ops={repeat.name: repeat})
+    assert summary.memory == (2 + 3) * 8000
+    assert summary.ops["custom:my::repeat"] == 2
+    with pytest.raises(GraphFormatError, match="custom_ops"):
+        read_graph(tmp_path / "g.gflow")
+
+
+def test_memory_estimate_of_dims_that_cannot_be_1(tmp_path: Path) -> None:
+    n = symbol("n")
+    x = ops.placeholder(shape=(n, n - 5, floor_div(n, n - 1)), dtype="float64", name="x")
+    write_graph(tmp_path / "g.gflow", Graph((x,), (ops.exp(x),)), {})
+    assert check(tmp_path / "g.gflow").memory == 0
 
 
 # ---- what is not saved -----------------------------------------------------------------------

@@ -392,6 +392,61 @@ def test_custom_ops_come_from_the_caller() -> None:
         decode_with(text.replace('"hard"', '"x; import os"'), {"my::softclip": softclip})
 
 
+def test_what_custom_ops_may_not_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    softclip = Softclip()
+    x = ops.placeholder(shape=(3,), dtype="float32", name="x")
+    for attrs in (
+        {"low": 0.5, "mode": "a b"},
+        {"low": "0.5x", "mode": ""},
+        {"low": [], "mode": ""},
+    ):
+        with pytest.raises(GraphFormatError, match=r"my::softclip: attribute (low|mode): "):
+            encode_document(Graph((x,), (softclip(x, **attrs),)))
+    monkeypatch.setattr(Softclip, "name", "my op\n")
+    with pytest.raises(GraphFormatError, match="custom op name"):
+        encode_document(Graph((x,), (softclip(x, low=0.5, mode=""),)))
+    with pytest.raises(GraphFormatError, match="function name"):
+        encode_document(Graph((x,), (x,)), name="a\nb")
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (TensorSpec("float16", (3,)), "dtype 'float16' is not supported"),
+        (TensorSpec("float32", (-1,)), "inferred size -1 is negative"),
+        (TensorSpec("float32", (1,) * 17), "number of axes is 17"),
+        (TensorSpec("float32", (1 << 41,)), "an inferred size is"),
+        ((TensorSpec("float32", (3,)), TensorSpec("float32", (3,))), "several results"),
+    ],
+)
+def test_inferred_specs_are_checked_too(spec: Any, words: str) -> None:
+    class Odd(Softclip):
+        def infer(self, x: TensorSpec, **attrs: Any) -> Any:  # type: ignore[override]
+            return spec
+
+    odd = Odd()
+    x = ops.placeholder(shape=(3,), dtype="float32")
+    with pytest.raises(GraphFormatError, match=words):
+        round_trip(Graph((x,), (odd(x, low=0.0, mode=""),)), custom_ops={odd.name: odd})
+
+
+def test_running_out_of_memory_is_no_fault_of_the_file() -> None:
+    class Hungry(Softclip):
+        full = False
+
+        def infer(self, x: TensorSpec, **attrs: Any) -> TensorSpec:  # type: ignore[override]
+            if self.full:
+                raise MemoryError
+            return x
+
+    op = Hungry()
+    x = ops.placeholder(shape=(3,), dtype="float32")
+    _, text = round_trip(Graph((x,), (op(x, low=0.0, mode=""),)), custom_ops={op.name: op})
+    Hungry.full = True
+    with pytest.raises(MemoryError):
+        decode_with(text, {op.name: op})
+
+
 def test_registered_custom_ops_are_not_in_the_closed_table(monkeypatch: pytest.MonkeyPatch) -> None:
     softclip = Softclip()
     monkeypatch.setitem(ops._ops, softclip.name, softclip)
@@ -432,6 +487,15 @@ def test_bodies_survive_once_each() -> None:
         row[2]["body"] = wrong
         with pytest.raises(GraphFormatError, match="earlier bodies"):
             decode_with(json.dumps(broken), {"apply": apply})
+
+
+def test_bodies_hold_no_variables() -> None:
+    apply = Apply()
+    v = ops.variable(shape=(3,), dtype="float32", name="v")
+    x = ops.placeholder(shape=(3,), dtype="float32")
+    graph = Graph((x,), (apply(x, body=body(lambda y: ops.add(y, v))),))
+    with pytest.raises(GraphFormatError, match="body 0: a body cannot hold variables"):
+        round_trip(graph, custom_ops={"apply": apply})
 
 
 def test_bodies_have_a_depth() -> None:

@@ -8,6 +8,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+#: what makes the file, and words that the refusal must contain
+Attack = tuple[Callable[[], bytes], str]
 ZEROS = "0" * 64
 
 #: two inputs, a variable that is updated, and a constant
@@ -114,3 +116,9 @@ def of_nodes(
 def placeholder(*shape: Any, dtype: str = "float32") -> list[Any]:
     """A placeholder row."""
     return ["placeholder", [], {"dtype": dtype, "shape": list(shape)}]
+
+
+def op_over(op: str, attrs: dict[str, Any], *shapes: tuple[Any, ...]) -> Callable[[], bytes]:
+    """A graph of placeholders and one op over them."""
+    rows = [placeholder(*shape) for shape in shapes]
+    return lambda: of_nodes([*rows, [op, list(range(len(rows))), attrs]])

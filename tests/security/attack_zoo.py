@@ -11,20 +11,22 @@ from typing import Any
 
 import numpy as np
 
+from tests.security.attack_bombs import RESOURCES
 from tests.security.attack_kit import (
     DATA,
     DOCUMENT,
     TABLE,
+    Attack,
     changed,
     header_text,
     of_nodes,
+    op_over,
     placeholder,
     retabled,
     seal,
     text,
 )
 
-Attack = tuple[Callable[[], bytes], str]
 GOOD = seal(header_text())
 
 
@@ -48,12 +50,6 @@ def _document(value: Any, *path: Any) -> Callable[[], bytes]:
 
 def _table(value: Any, *path: Any) -> Callable[[], bytes]:
     return lambda: retabled(_set(*path)(value))
-
-
-def _attrs(op: str, attrs: dict[str, Any], *shapes: tuple[Any, ...]) -> Callable[[], bytes]:
-    """A graph of placeholders and one op over them."""
-    rows = [placeholder(*shape) for shape in shapes]
-    return lambda: of_nodes([*rows, [op, list(range(len(rows))), attrs]])
 
 
 def _length(value: int) -> Callable[[], bytes]:
@@ -116,6 +112,12 @@ ENVELOPE: dict[str, Attack] = {
     "duplicate_metadata": (
         lambda: seal('{"__metadata__":{},' + header_text()[1:]),
         "'__metadata__' occurs twice",
+    ),
+    "duplicate_among_many": (
+        lambda: seal(
+            header_text("{" + ",".join(f'"{k}":0' for k in [*range(300_000), 299_999]) + "}")
+        ),
+        "'299999' occurs twice",
     ),
     "nan": (_table(float("nan"), "w", "shape", 0), "NaN"),
     "infinity": (_table(float("inf"), "w", "shape", 0), "Infinity"),
@@ -341,6 +343,8 @@ FORM: dict[str, Attack] = {
         ),
         "used by no node",
     ),
+    "bodies_number": (_document(7, "bodies"), "expected a list"),
+    "variables_number": (_document(7, "variables"), "rows"),
     "body_no_object": (_document([7], "bodies"), "missing or unknown"),
     "labels_short": (_document([0], "names"), "7 numbers"),
     "labels_out_of_range": (_document([9] * 7, "names"), "numbers of strings"),
@@ -362,8 +366,8 @@ ATTRIBUTES: dict[str, Attack] = {
     "unknown": (_document({"axes": [0], "fn": "eval"}, "nodes", 5, 2), "expected ['axes']"),
     "dunder": (_document({"__class__": 1}, "nodes", 3, 2), "expected []"),
     "list": (_document([], "nodes", 3, 2), "expected []"),
-    "dtype_object": (_attrs("cast", {"dtype": "object"}, (3,)), "no dtype"),
-    "dtype_complex": (_attrs("cast", {"dtype": "complex64"}, (3,)), "no dtype"),
+    "dtype_object": (op_over("cast", {"dtype": "object"}, (3,)), "no dtype"),
+    "dtype_complex": (op_over("cast", {"dtype": "complex64"}, (3,)), "no dtype"),
     "shape_negative": (lambda: of_nodes([placeholder(-1)]), "negative"),
     "shape_2_41": (lambda: of_nodes([placeholder(1 << 41)]), "at most"),
     "shape_rank_17": (lambda: of_nodes([placeholder(*[1] * 17)]), "axes is 17"),
@@ -372,20 +376,23 @@ ATTRIBUTES: dict[str, Attack] = {
     "shape_float": (lambda: of_nodes([placeholder(3.0)]), "no size"),
     "shape_null": (lambda: of_nodes([placeholder(None)]), "no size"),
     "bool_as_int": (
-        _attrs("matmul", {"transpose_a": 0, "transpose_b": False}, (3, 3), (3, 3)),
+        op_over("matmul", {"transpose_a": 0, "transpose_b": False}, (3, 3), (3, 3)),
         "no bool",
     ),
-    "int_as_bool": (_attrs("concat", {"axis": True}, (3,)), "no int"),
-    "int_as_float": (_attrs("concat", {"axis": 0.0}, (3,)), "no int"),
-    "axes_negative": (_attrs("sum", {"axes": [-1]}, (3, 3)), "no sorted axes"),
-    "axes_unsorted": (_attrs("sum", {"axes": [1, 0]}, (3, 3)), "no sorted axes"),
-    "axes_twice": (_attrs("sum", {"axes": [0, 0]}, (3, 3)), "no sorted axes"),
-    "axes_out_of_range": (_attrs("sum", {"axes": [2]}, (3, 3)), "out of range"),
-    "permutation_twice": (_attrs("permute_dims", {"axes": [0, 0]}, (3, 3)), "no permutation"),
-    "permutation_short": (_attrs("permute_dims", {"axes": [0]}, (3, 3)), "no permutation"),
-    "axis_out_of_range": (_attrs("concat", {"axis": 1}, (3,)), "axis 1"),
-    "iota_axis": (_attrs("iota", {"axis": 9, "dtype": "int64", "shape": [3]}), "axis 9"),
-    "iota_axis_negative": (_attrs("iota", {"axis": -1, "dtype": "int64", "shape": [3]}), "axis -1"),
+    "int_as_bool": (op_over("concat", {"axis": True}, (3,)), "no int"),
+    "int_as_float": (op_over("concat", {"axis": 0.0}, (3,)), "no int"),
+    "axes_negative": (op_over("sum", {"axes": [-1]}, (3, 3)), "no sorted axes"),
+    "axes_unsorted": (op_over("sum", {"axes": [1, 0]}, (3, 3)), "no sorted axes"),
+    "axes_twice": (op_over("sum", {"axes": [0, 0]}, (3, 3)), "no sorted axes"),
+    "axes_out_of_range": (op_over("sum", {"axes": [2]}, (3, 3)), "out of range"),
+    "permutation_twice": (op_over("permute_dims", {"axes": [0, 0]}, (3, 3)), "no permutation"),
+    "permutation_short": (op_over("permute_dims", {"axes": [0]}, (3, 3)), "no permutation"),
+    "axis_out_of_range": (op_over("concat", {"axis": 1}, (3,)), "axis 1"),
+    "iota_axis": (op_over("iota", {"axis": 9, "dtype": "int64", "shape": [3]}), "axis 9"),
+    "iota_axis_negative": (
+        op_over("iota", {"axis": -1, "dtype": "int64", "shape": [3]}),
+        "axis -1",
+    ),
     "take_axis_negative": (
         lambda: of_nodes(
             [placeholder(3, 3), placeholder(2, dtype="int64"), ["take", [0, 1], {"axis": -1}]]
@@ -413,51 +420,51 @@ ATTRIBUTES: dict[str, Attack] = {
         "negative",
     ),
     "full_int_too_large": (
-        _attrs("full", {"dtype": "int8", "shape": [], "value": 300}),
+        op_over("full", {"dtype": "int8", "shape": [], "value": 300}),
         "does not fit",
     ),
     "full_float_in_int": (
-        _attrs("full", {"dtype": "int8", "shape": [], "value": 0.5}),
+        op_over("full", {"dtype": "int8", "shape": [], "value": 0.5}),
         "canonical form",
     ),
     "full_int_in_float": (
-        _attrs("full", {"dtype": "float32", "shape": [], "value": 1}),
+        op_over("full", {"dtype": "float32", "shape": [], "value": 1}),
         "canonical form",
     ),
     "full_inexact": (
-        _attrs("full", {"dtype": "float32", "shape": [], "value": 0.1}),
+        op_over("full", {"dtype": "float32", "shape": [], "value": 0.1}),
         "canonical form",
     ),
     "full_overflow": (
-        _attrs("full", {"dtype": "float32", "shape": [], "value": 1e300}),
+        op_over("full", {"dtype": "float32", "shape": [], "value": 1e300}),
         "canonical form",
     ),
     "full_word": (
-        _attrs("full", {"dtype": "float32", "shape": [], "value": "Infinity"}),
+        op_over("full", {"dtype": "float32", "shape": [], "value": "Infinity"}),
         "no float",
     ),
     "full_code": (
-        _attrs("full", {"dtype": "float32", "shape": [], "value": "__import__('os')"}),
+        op_over("full", {"dtype": "float32", "shape": [], "value": "__import__('os')"}),
         "no float",
     ),
-    "reshape_other_count": (_attrs("reshape", {"shape": [4]}, (3,)), "elements"),
-    "reshape_minus_1": (_attrs("reshape", {"shape": [-1]}, (3,)), "negative"),
+    "reshape_other_count": (op_over("reshape", {"shape": [4]}, (3,)), "elements"),
+    "reshape_minus_1": (op_over("reshape", {"shape": [-1]}, (3,)), "negative"),
     "matmul_mismatch": (
-        _attrs("matmul", {"transpose_a": False, "transpose_b": False}, (2, 3), (2, 3)),
+        op_over("matmul", {"transpose_a": False, "transpose_b": False}, (2, 3), (2, 3)),
         "inner sizes differ",
     ),
-    "broadcast_mismatch": (_attrs("broadcast_to", {"shape": [4]}, (3,)), "broadcast"),
-    "slice_step_0": (_attrs("slice", {"shape": [1], "start": [0], "step": [0]}, (3,)), "is 0"),
+    "broadcast_mismatch": (op_over("broadcast_to", {"shape": [4]}, (3,)), "broadcast"),
+    "slice_step_0": (op_over("slice", {"shape": [1], "start": [0], "step": [0]}, (3,)), "is 0"),
     "slice_beyond_end": (
-        _attrs("slice", {"shape": [3], "start": [1], "step": [1]}, (3,)),
+        op_over("slice", {"shape": [3], "start": [1], "step": [1]}, (3,)),
         "outside",
     ),
     "slice_before_start": (
-        _attrs("slice", {"shape": [3], "start": [1], "step": [-1]}, (3,)),
+        op_over("slice", {"shape": [3], "start": [1], "step": [-1]}, (3,)),
         "outside",
     ),
     "slice_stride_overflow": (
-        _attrs("slice", {"shape": [3], "start": [0], "step": [1 << 63]}, (3,)),
+        op_over("slice", {"shape": [3], "start": [0], "step": [1 << 63]}, (3,)),
         "at most",
     ),
     "pad_crops_too_much": (
@@ -505,6 +512,7 @@ SIZES: dict[str, Attack] = {
         lambda: of_nodes([placeholder([[1, ["//", [[2, "n"]], 2]]])]),
         "canonical",
     ),
+    "divided_to_a_number": (lambda: of_nodes([placeholder([[1, ["//", 7, 2]]])]), "canonical"),
     "unknown_operator": (lambda: of_nodes([placeholder([[1, ["**", "n", 9]]])]), "no factor"),
     "many_names": (
         lambda: of_nodes([placeholder(*[[[1, f"n{16 * k + i:04}"] for i in range(16)]])
@@ -535,70 +543,6 @@ def _nested_division(depth: int) -> Any:
         size = [[1, ["//", [*([[1, size]] if isinstance(size, str) else size), [1]], 3]]]
     return size
 
-
-def _doubling(times: int) -> bytes:
-    rows: list[Any] = [placeholder(1024)]
-    for k in range(times):
-        rows.append(["concat", [k, k], {"axis": 0}])
-    return of_nodes(rows)
-
-
-def _fan_out(times: int) -> bytes:
-    rows: list[Any] = [placeholder(1)]
-    for k in range(times):
-        rows.append(["concat", [k] * 4096, {"axis": 0}])
-    return of_nodes(rows)
-
-
-def _symbolic_fan_out() -> bytes:
-    names = [[f"{letter}{k}" for k in range(10)] for letter in "mn"]
-    wide = [[1, m, n] for m, n in zip(*names, strict=True)]
-    rows = [placeholder(*names[0]), placeholder(*names[1]), placeholder(wide, 10, 10)]
-    rows += [["concat", [2] * 4096, {"axis": 0}] for _ in range(40)]
-    return of_nodes(rows, outputs=[0, 1, *range(3, 43)])
-
-
-def _fill(*shape: Any) -> list[Any]:
-    return ["full", [], {"dtype": "float64", "shape": list(shape), "value": 1.0}]
-
-
-RESOURCES: dict[str, Attack] = {
-    "nodes": (
-        lambda: of_nodes([placeholder(3)] + [["exp", [k], {}] for k in range(100_000)]),
-        "number of nodes",
-    ),
-    "edges": (
-        lambda: of_nodes(
-            [placeholder(0)] + [["concat", [k] * 4096, {"axis": 0}] for k in range(250)]
-        ),
-        "number of inputs",
-    ),
-    "list": (_attrs("slice", {"shape": [1], "start": [0], "step": [1] * 5000}, (3,)), "items"),
-    "constant_fold": (
-        lambda: of_nodes([_fill(), ["broadcast_to", [0], {"shape": [1 << 20, 1 << 20]}]]),
-        "planned memory",
-    ),
-    "fill": (lambda: of_nodes([_fill(1 << 39)]), "planned memory"),
-    "fill_then_sum": (
-        lambda: of_nodes([_fill(1 << 36), ["sum", [0], {"axes": [0]}]]),
-        "planned memory",
-    ),
-    "doubling": (lambda: _doubling(29), "planned memory"),
-    "doubling_to_2_100": (lambda: _doubling(90), "inferred size"),
-    "fan_out": (lambda: _fan_out(3), "planned memory"),
-    "symbolic_fan_out": (_symbolic_fan_out, "terms of all shapes"),
-    "outer_product": (
-        _attrs(
-            "matmul",
-            {"transpose_a": False, "transpose_b": False},
-            (1 << 20, 1),
-            (1, 1 << 20),
-        ),
-        "planned memory",
-    ),
-    "huge_static_input": (lambda: of_nodes([placeholder(1 << 40)]), "planned memory"),
-    "huge_beside_a_name": (lambda: of_nodes([placeholder("n", 1 << 40)]), "planned memory"),
-}
 
 ATTACKS: dict[str, Attack] = {
     f"{group}-{name}": attack

@@ -1,0 +1,211 @@
+"""A Program and the values of its named dims in, the driver's tables for these sizes out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from graphflow.compiler.dims import Symbol, atoms, evaluate
+from graphflow.compiler.errors import ShapeError
+from graphflow.compiler.program import Branch, Copy, Launch, Loop, Program, Step
+from graphflow.compiler.spec import shape_text
+from graphflow.runtime.layout import BEGIN, COPY, JUMP, LAUNCH, NEXT, ROW, SLICE, UNLESS
+
+#: element operations below which a launch stays on one thread: the hand-over costs about 0.5 µs,
+#: and one core does some thousand operations in that time
+SHARED_WORK = 24_000
+
+#: a launch much larger than that is cut into more chunks than threads, for balance
+CHUNKS_PER_THREAD, LARGE_WORK = 4, 400_000
+
+
+def bind_dims(program: Program, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
+    """Values of the named dims, from the shapes of the inputs.
+
+    Raises:
+        ShapeError: a shape does not fit its input, or two inputs disagree about a dim.
+    """
+    env: dict[str, int] = {}
+    origin: dict[str, str] = {}
+    for argument, shape in zip(program.inputs, shapes, strict=True):
+        spec = argument.spec
+        if len(shape) != spec.ndim:
+            raise _misfit(program, argument.name, shape, spec, argument.source, "the axes differ")
+        for axis, (size, given) in enumerate(zip(spec.shape, shape, strict=True)):
+            if isinstance(size, int):
+                if size != given:
+                    why = f"axis {axis} has {given} elements, expected {size}"
+                    raise _misfit(program, argument.name, shape, spec, argument.source, why)
+            elif size.terms[0][1] == 1 and len(size.terms) == 1 and len(size.terms[0][0]) == 1:
+                atom = size.terms[0][0][0]
+                if isinstance(atom, Symbol) and env.setdefault(atom.name, given) != given:
+                    why = (
+                        f"axis {axis} makes {atom.name} {given}, but {origin[atom.name]} made it "
+                        f"{env[atom.name]}; feed arrays that agree"
+                    )
+                    raise _misfit(program, argument.name, shape, spec, argument.source, why)
+                if isinstance(atom, Symbol):
+                    origin.setdefault(atom.name, argument.name)
+    _check_sizes(program, shapes, env)
+    return env
+
+
+def _check_sizes(
+    program: Program, shapes: Sequence[tuple[int, ...]], env: Mapping[str, int]
+) -> None:
+    for argument, shape in zip(program.inputs, shapes, strict=True):
+        for axis, (size, given) in enumerate(zip(argument.spec.shape, shape, strict=True)):
+            unknown = [a.name for a in atoms(size) if a.name not in env]
+            if unknown:
+                raise ShapeError(
+                    f"{program.name}: the dim {unknown[0]} of {argument.name} stands in no input "
+                    "by itself, so its value is unknown; give it an axis of its own"
+                )
+            if evaluate(size, env) != given:
+                why = f"axis {axis} has {given} elements, expected {size} = {evaluate(size, env)}"
+                spec = argument.spec
+                raise _misfit(program, argument.name, shape, spec, argument.source, why)
+    for check in program.checks:
+        left, right = evaluate(check.left, env), evaluate(check.right, env)
+        if left != right:
+            raise ShapeError(
+                f"{program.name}: {check.reason} needs {check.left} == {check.right}, "
+                f"got {left} and {right}; feed arrays that agree"
+            )
+
+
+def _misfit(
+    program: Program, name: str, shape: tuple[int, ...], spec: object, source: str, why: str
+) -> ShapeError:
+    where = f"\n  {name} was made at {source}" if source else ""
+    return ShapeError(
+        f"{program.name}: input '{name}' has shape {shape_text(shape)}, expected {spec}: {why}{where}"
+    )
+
+
+@dataclass
+class Binding:
+    """Tables for one set of sizes, shared by all calls with these sizes.
+
+    Attributes:
+        code: rows of ROW words. `loop_code` runs all of it `passes` times (see `passes_cells`).
+        offsets: byte offset in the arena by buffer id.
+        dims: keeps the kernels' dims alive; the code holds their addresses.
+        output_shapes: concrete shapes of the outputs.
+        shared: whether any launch is cut into chunks.
+    """
+
+    env: dict[str, int]
+    code: np.ndarray
+    ids: np.ndarray
+    offsets: dict[int, int]
+    arena_bytes: int
+    dims: np.ndarray
+    output_shapes: list[tuple[int, ...]]
+    shared: bool
+    launches: list[Launch]
+
+
+class _Coder:
+    def __init__(self, program: Program, addresses: Sequence[int], env: dict[str, int], threads: int):
+        self.program = program
+        self.addresses = addresses
+        self.env = env
+        self.threads = threads
+        self.rows: list[list[int]] = []
+        self.ids: list[int] = []
+        self.dims: list[int] = []
+        self.dim_rows: list[tuple[int, int]] = []
+        self.launches: list[Launch] = []
+        self.counters = 0
+        self.shared = False
+
+    def add(self, *words: int) -> int:
+        self.rows.append([*words, *[0] * (ROW - len(words))])
+        return len(self.rows) - 1
+
+    def steps(self, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Launch):
+                self.launch(step)
+            elif isinstance(step, Copy):
+                size = evaluate(self.program.buffers[step.target].spec.nbytes, self.env)
+                self.add(COPY, step.source, step.target, size)
+            elif isinstance(step, Loop):
+                self.loop(step)
+            else:
+                self.branch(step)
+
+    def launch(self, step: Launch) -> None:
+        extent = evaluate(step.extent, self.env)
+        if extent <= 0:
+            return
+        work = extent * evaluate(step.cost, self.env)
+        chunks = 1
+        if step.parallel and work >= SHARED_WORK and self.threads > 1:
+            most = self.threads * (CHUNKS_PER_THREAD if work >= LARGE_WORK else 1)
+            chunks = min(most, -(-extent // step.grain))
+        self.shared |= chunks > 1
+        row = self.add(
+            LAUNCH, self.addresses[step.kernel], len(self.ids), len(step.buffers), 0, extent,
+            step.grain, chunks, int(step.can_fail), len(self.launches), work,
+        )  # fmt: skip
+        self.launches.append(step)
+        self.dim_rows.append((row, len(self.dims)))
+        self.ids += step.buffers
+        self.dims += [evaluate(size, self.env) for size in step.dims]
+
+    def loop(self, step: Loop) -> None:
+        passes, counter = evaluate(step.count, self.env), self.counters
+        self.counters += 1
+        begin = self.add(BEGIN, counter, passes)
+        for item in step.sliced:
+            last = passes - 1 if item.reverse else -1
+            size = evaluate(item.row_bytes, self.env)
+            self.add(SLICE, counter, item.base, item.buffer, size, last)
+        self.steps(step.body)
+        self.add(NEXT, counter, passes, begin + 1)
+        self.rows[begin][3] = len(self.rows)
+
+    def branch(self, step: Branch) -> None:
+        test = self.add(UNLESS, step.predicate, 0)
+        self.steps(step.then)
+        leave = self.add(JUMP, 0)
+        self.rows[test][2] = len(self.rows)
+        self.steps(step.otherwise)
+        self.rows[leave][1] = len(self.rows)
+
+
+def bind(
+    program: Program,
+    addresses: Sequence[int],
+    env: dict[str, int],
+    threads: int,
+    keep_all: bool = False,
+) -> Binding:
+    """Evaluate every size of a program.
+
+    Args:
+        addresses: of the kernels, in the order of program.kernels.
+        keep_all: give every temp its own storage, so that all values can be looked at.
+    """
+    coder = _Coder(program, addresses, env, threads)
+    coder.steps(program.steps)
+    layout = program.layout(env, keep_all)
+    dims = np.array([*coder.dims, 0], np.int64)
+    code = np.array(coder.rows or [[0] * ROW], np.int64)[: len(coder.rows)]
+    for row, first in coder.dim_rows:
+        code[row, 4] = dims.ctypes.data + first * 8
+    return Binding(
+        env,
+        code,
+        np.array([*coder.ids, 0], np.int64),
+        layout.offsets,
+        layout.arena_bytes,
+        dims,
+        [spec.concrete_shape(env) for spec in program.outputs],
+        coder.shared,
+        coder.launches,
+    )

@@ -1,0 +1,311 @@
+"""The native driver: walks a table of int64 words, in raw memory, without Python.
+
+A context is a block of words (CONTEXT); the code is rows of ROW words, the first an opcode:
+
+    LAUNCH   kernel, ids, count, dims, extent, grain, chunks, can_fail, slot, work
+    COPY     source id, target id, bytes
+    UNLESS   buffer id, row          jump to row if the buffer's first byte is 0
+    JUMP     row
+    BEGIN    counter, passes, row    counter = 0; jump to row if there is no pass
+    NEXT     counter, passes, row    counter += 1; jump to row while passes are left
+    SLICE    counter, base id, buffer id, row bytes, last row or -1 (forwards)
+
+A launch is cut into chunks that threads claim with one compare-and-swap on `sequence << 32 | next
+chunk`. A thread that comes late, or never, finds nothing to claim: the caller does it all, so no
+launch waits for a thread to wake.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from graphflow.runtime.layout import (
+    BEGIN,
+    CLAIM,
+    COPY,
+    DONE,
+    JUMP,
+    LAUNCH,
+    NEXT,
+    ROW,
+    SLICE,
+    TASK,
+    UNLESS,
+)
+
+I64 = ir.IntType(64)
+POINTER = I64.as_pointer()
+
+
+def _word(builder: Any, base: Any, index: Any) -> Any:
+    return builder.gep(builder.inttoptr(base, POINTER), [index])
+
+
+@intrinsic
+def word(typing, base, index):  # type: ignore[no-untyped-def]
+    """Word `index` of the block at address `base`."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(_word(builder, *args))
+
+    return types.int64(types.int64, types.int64), lower
+
+
+@intrinsic
+def set_word(typing, base, index, value):  # type: ignore[no-untyped-def]
+    """Store a word."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[2], _word(builder, *args[:2]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), lower
+
+
+@intrinsic
+def byte(typing, base):  # type: ignore[no-untyped-def]
+    """The byte at an address."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = builder.load(builder.inttoptr(args[0], ir.IntType(8).as_pointer()))
+        return builder.zext(value, I64)
+
+    return types.int64(types.int64), lower
+
+
+@intrinsic
+def acquire(typing, base, index):  # type: ignore[no-untyped-def]
+    """An atomic load after which later reads see what was released with the word."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(_word(builder, *args), "acquire", 8)
+
+    return types.int64(types.int64, types.int64), lower
+
+
+@intrinsic
+def release(typing, base, index, value):  # type: ignore[no-untyped-def]
+    """An atomic store that publishes all earlier writes."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store_atomic(args[2], _word(builder, *args[:2]), "release", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), lower
+
+
+@intrinsic
+def swap_if(typing, base, index, expected, value):  # type: ignore[no-untyped-def]
+    """Compare-and-swap; 1 where the word was `expected`."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = _word(builder, *args[:2])
+        result = builder.cmpxchg(place, args[2], args[3], "acq_rel", "acquire")
+        return builder.zext(builder.extract_value(result, 1), I64)
+
+    return types.int64(types.int64, types.int64, types.int64, types.int64), lower
+
+
+@intrinsic
+def count_up(typing, base, index):  # type: ignore[no-untyped-def]
+    """Add 1 to a word, atomically."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.atomic_rmw("add", _word(builder, *args), I64(1), "acq_rel")
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), lower
+
+
+@intrinsic
+def pause(typing):  # type: ignore[no-untyped-def]
+    """Tell the core that this is a spin loop."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        triple = builder.module.triple
+        name, values = "llvm.x86.sse2.pause", []
+        if triple.startswith(("aarch64", "arm64")):
+            name, values = "llvm.aarch64.hint", [ir.IntType(32)(1)]
+        kind = ir.FunctionType(ir.VoidType(), [v.type for v in values])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), values)
+        return context.get_dummy_value()
+
+    return types.void(), lower
+
+
+@intrinsic
+def cycles(typing):  # type: ignore[no-untyped-def]
+    """The core's time stamp counter."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = ir.FunctionType(I64, [])
+        name = "llvm.readcyclecounter"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
+
+    return types.int64(), lower
+
+
+@intrinsic
+def call_kernel(typing, kernel, buffers, dims, low, high):  # type: ignore[no-untyped-def]
+    """kernel(buffers, dims, low, high)"""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        kind = ir.FunctionType(ir.VoidType(), [POINTER, POINTER, I64, I64])
+        function = builder.inttoptr(args[0], kind.as_pointer())
+        buffers, dims = (builder.inttoptr(a, POINTER) for a in args[1:3])
+        builder.call(function, [buffers, dims, *args[3:]])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 5), lower
+
+
+def copy_bytes(target, source, count):  # type: ignore[no-untyped-def]
+    """Copy words, then the rest as bytes; the ranges do not overlap."""
+    for k in range(count // 8):
+        set_word(target, k, word(source, k))
+    for k in range(count // 8 * 8, count):
+        set_byte(target + k, byte(source + k))
+
+
+@intrinsic
+def set_byte(typing, base, value):  # type: ignore[no-untyped-def]
+    """Store the low byte of a value."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], ir.IntType(8).as_pointer())
+        builder.store(builder.trunc(args[1], ir.IntType(8)), place)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), lower
+
+
+def take_chunks(team):  # type: ignore[no-untyped-def]
+    """Claim and run chunks of the published launch until none is left; how many were run."""
+    taken = 0
+    claim = acquire(team, CLAIM)
+    task = team + TASK * 8
+    while True:
+        chunk = claim & 0xFFFFFFFF
+        chunks = word(task, 5)
+        if chunk >= chunks:
+            return taken
+        kernel, buffers, dims = word(task, 0), word(task, 1), word(task, 2)
+        extent, grain = word(task, 3), word(task, 4)
+        # The claim fails if the launch was replaced while its description was read.
+        if swap_if(team, CLAIM, claim, claim + 1) == 1:
+            units = (extent + grain - 1) // grain
+            low = units * chunk // chunks * grain
+            high = min(units * (chunk + 1) // chunks * grain, extent)
+            call_kernel(kernel, buffers, dims, low, high)
+            count_up(team, DONE)
+            taken += 1
+        claim = acquire(team, CLAIM)
+
+
+def publish(team, kernel, buffers, dims, extent, grain, chunks):  # type: ignore[no-untyped-def]
+    """Offer a launch to the team, help with it, and wait until every chunk is done."""
+    task = team + TASK * 8
+    # No chunk can be claimed while the description changes.
+    sequence = (acquire(team, CLAIM) >> 32) + 1
+    release(team, CLAIM, (sequence << 32) + 0xFFFFFFFF)
+    set_word(task, 0, kernel)
+    set_word(task, 1, buffers)
+    set_word(task, 2, dims)
+    set_word(task, 3, extent)
+    set_word(task, 4, grain)
+    set_word(task, 5, chunks)
+    release(team, DONE, 0)
+    release(team, CLAIM, sequence << 32)
+    take_chunks(team)
+    while acquire(team, DONE) < chunks:
+        pause()
+
+
+def run(context):  # type: ignore[no-untyped-def]
+    """Walk the code from the context's row until its end, an error, or until the fuel is spent.
+
+    Returns the row to go on from: the length of the code at its end, -1 after an error.
+    """
+    at, length = word(context, 0), word(context, 1)
+    code, pointers, ids = word(context, 2), word(context, 3), word(context, 4)
+    local, counters = word(context, 5), word(context, 6)
+    team, status, profile = word(context, 7), word(context, 8), word(context, 9)
+    fuel = word(context, 10)
+    while at < length:
+        row = code + at * (ROW * 8)
+        opcode = word(row, 0)
+        at += 1
+        if opcode == LAUNCH:
+            if fuel < 0:
+                return at - 1
+            fuel -= word(row, 10)
+            first, count = word(row, 2), word(row, 3)
+            for k in range(count):
+                set_word(local, k, word(pointers, word(ids, first + k)))
+            begin = 0
+            if profile != 0:
+                begin = cycles()
+            extent, chunks = word(row, 5), word(row, 7)
+            if (chunks > 1) & (team != 0):
+                publish(team, word(row, 1), local, word(row, 4), extent, word(row, 6), chunks)
+            else:
+                call_kernel(word(row, 1), local, word(row, 4), 0, extent)
+            if profile != 0:
+                slot = profile + word(row, 9) * 32
+                end = cycles()
+                set_word(slot, 0, word(slot, 0) + 1)
+                set_word(slot, 1, word(slot, 1) + end - begin)
+                set_word(slot, 2, begin)
+                set_word(slot, 3, end)
+            if word(row, 8) != 0:
+                if word(status, 0) != 0:
+                    return -1
+        elif opcode == COPY:
+            source, target = word(pointers, word(row, 1)), word(pointers, word(row, 2))
+            copy_bytes(target, source, word(row, 3))
+        elif opcode == SLICE:
+            step = word(counters, word(row, 1))
+            if word(row, 5) >= 0:
+                step = word(row, 5) - step
+            base = word(pointers, word(row, 2))
+            set_word(pointers, word(row, 3), base + step * word(row, 4))
+        elif opcode == UNLESS:
+            if byte(word(pointers, word(row, 1))) == 0:
+                at = word(row, 2)
+        elif opcode == JUMP:
+            at = word(row, 1)
+        elif opcode == BEGIN:
+            set_word(counters, word(row, 1), 0)
+            if word(row, 2) <= 0:
+                at = word(row, 3)
+        elif opcode == NEXT:
+            step = word(counters, word(row, 1)) + 1
+            set_word(counters, word(row, 1), step)
+            if step < word(row, 2):
+                at = word(row, 3)
+    return length
+
+
+def work(team, spins):  # type: ignore[no-untyped-def]
+    """A worker's life: run chunks, and return after `spins` looks that found none."""
+    idle = 0
+    while idle < spins:
+        if take_chunks(team) > 0:
+            idle = 0
+        else:
+            idle += 1
+            pause()
+    return 0
+
+
+def build(name: str) -> bytes:
+    """Object code of `run` or `work`; the symbol is `gf_<name>`."""
+    from graphflow.runtime.jit import compile_function
+
+    signatures = {"run": types.int64(types.int64), "work": types.int64(types.int64, types.int64)}
+    functions = {"run": run, "work": work}
+    return compile_function(functions[name], signatures[name], f"gf_{name}")

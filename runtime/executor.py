@@ -1,0 +1,377 @@
+"""A Program in, a callable out: arrays in, arrays out, variables updated in place."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from graphflow.compiler.dims import evaluate
+from graphflow.compiler.errors import DTypeError, GraphError, IndexOutOfRange
+from graphflow.compiler.program import Launch, Program
+from graphflow.runtime import cache
+from graphflow.runtime.binding import Binding, bind, bind_dims
+from graphflow.runtime.driver import run_context
+from graphflow.runtime.layout import BEGIN, CONTEXT, NEXT, ROW, SLICE
+from graphflow.runtime.profile import LaunchRecord, records_from
+from graphflow.runtime.threads import Team, get_team, usable_threads
+
+ALIGNMENT = 64
+
+#: sizes whose tables are kept
+MOST_BINDINGS = 64
+
+#: element operations between two looks at Python's signals, about 50 ms
+FUEL = 200_000_000
+
+
+def aligned_empty(nbytes: int) -> np.ndarray:
+    """Bytes that begin at a multiple of ALIGNMENT."""
+    raw = np.empty(nbytes + ALIGNMENT, np.uint8)
+    begin = -raw.ctypes.data % ALIGNMENT
+    return raw[begin : begin + nbytes]
+
+
+class _Context:
+    """What one running call needs: pointer table, arena, context words; reused by later calls."""
+
+    def __init__(self, executor: Executor):
+        program = executor.program
+        count = len(program.buffers)
+        #: one pointer per buffer, then the first row of each input for `run_loop`
+        self.pointers = np.zeros(count + len(program.inputs) + 1, np.int64)
+        widest = max((len(s.buffers) for s in executor.all_launches), default=0)
+        self.local = np.zeros(widest + 1, np.int64)
+        self.counters = np.zeros(executor.loops + 2, np.int64)
+        self.status = np.zeros(8, np.int64)
+        self.words = np.zeros(CONTEXT + 1, np.int64)
+        self.words[3] = self.pointers.ctypes.data
+        self.words[5] = self.local.ctypes.data
+        self.words[6] = self.counters.ctypes.data
+        self.words[8] = self.status.ctypes.data
+        self.address = self.words.ctypes.data
+        self.arena = aligned_empty(0)
+        self.binding: Binding | None = None
+        self.slots = executor.slots
+        for number in self.slots["status"]:
+            self.pointers[number] = self.status.ctypes.data
+        for kind, arrays in (("variable", executor.variables), ("constant", executor.constants)):
+            for number in self.slots[kind]:
+                self.pointers[number] = arrays[program.buffers[number].slot].ctypes.data
+
+    def use(self, binding: Binding) -> None:
+        """Point the tables at the sizes of a binding."""
+        if self.arena.nbytes < binding.arena_bytes:
+            self.arena = aligned_empty(binding.arena_bytes)
+        base = self.arena.ctypes.data
+        for number, offset in binding.offsets.items():
+            self.pointers[number] = base + offset
+        self.words[2] = binding.code.ctypes.data
+        self.words[4] = binding.ids.ctypes.data
+        self.binding = binding
+
+
+class Executor:
+    """Runs a Program; may be called from several threads at once.
+
+    Args:
+        program: what the compiler made.
+        variables: one array per program variable: C-contiguous, aligned, kept for life; kernels
+            write them in place.
+        threads: how many threads share large launches; None for all usable cores.
+    """
+
+    def __init__(
+        self, program: Program, variables: Sequence[np.ndarray], threads: int | None = None
+    ):
+        self.program = program
+        self.variables = list(variables)
+        self.threads = threads or usable_threads()
+        self.all_launches = _launches(program.steps)
+        self.loops = _count_loops(program.steps)
+        self.constants = [_aligned_constant(array) for array in program.constants]
+        self.slots: dict[str, list[int]] = {
+            kind: [n for n, b in enumerate(program.buffers) if b.kind == kind]
+            for kind in ("input", "variable", "constant", "output", "status")
+        }
+        begin, before = time.perf_counter(), cache.stats()
+        self.kernels = cache.get_kernels(
+            [(k.name, k.header + k.source, k.entry) for k in program.kernels]
+        )
+        self._run = run_context()
+        after = cache.stats()
+        self._cache_info = {key: after[key] - before[key] for key in ("hits", "misses", "compiled")}
+        self._cache_info["seconds"] = time.perf_counter() - begin
+        self._bindings: OrderedDict[tuple, Binding] = OrderedDict()
+        self._contexts: list[_Context] = []
+        self._lock = threading.Lock()
+        # A call that writes variables excludes all others of this function.
+        self._writing = threading.RLock() if program.written else None
+
+    # ---- calling -----------------------------------------------------------------------------
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run once.
+
+        Args:
+            inputs: one array per program input, of its dtype; copied if not contiguous.
+
+        Raises:
+            DTypeError, ShapeError: an array does not fit its input.
+            IndexOutOfRange: data-dependent index; no variable was changed.
+        """
+        arrays = self._checked(inputs)
+        binding = self._binding(tuple(array.shape for array in arrays))
+        context = self._borrow(binding)
+        try:
+            outputs = self._feed(context, arrays)
+            self._go(context, binding.code, binding.shared)
+        finally:
+            self._contexts.append(context)
+        return outputs
+
+    def run_loop(
+        self, inputs: Sequence[np.ndarray], advance: Mapping[int, int], count: int
+    ) -> list[np.ndarray]:
+        """Run `count` times natively; input k moves on by advance[k] bytes after each pass.
+
+        An input that advances is given as a view of the first pass's shape into an array that holds
+        all passes one after another. Returns the outputs of the last pass.
+        """
+        arrays = self._checked(inputs)
+        binding = self._binding(tuple(array.shape for array in arrays))
+        context = self._borrow(binding)
+        try:
+            outputs = self._feed(context, arrays)
+            self._go(context, self._loop_code(context, binding, advance, count), binding.shared)
+        finally:
+            self._contexts.append(context)
+        return outputs
+
+    def _loop_code(
+        self, context: _Context, binding: Binding, advance: Mapping[int, int], count: int
+    ) -> np.ndarray:
+        """The code between BEGIN and NEXT, behind slices of the inputs; jumps are moved along."""
+        first, counter = len(self.program.buffers), self.loops
+        rows = [[BEGIN, counter, count, 0]]
+        for number in self.slots["input"]:
+            slot = self.program.buffers[number].slot
+            if advance.get(slot):
+                context.pointers[first + slot] = context.pointers[number]
+                rows.append([SLICE, counter, first + slot, number, advance[slot], -1])
+        head = np.zeros((len(rows), ROW), np.int64)
+        for k, row in enumerate(rows):
+            head[k, : len(row)] = row
+        body = _moved(binding.code, len(rows))
+        tail = np.zeros((1, ROW), np.int64)
+        tail[0, :4] = [NEXT, counter, count, 1]
+        code = np.concatenate([head, body, tail])
+        code[0, 3] = len(code)
+        return code
+
+    def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        if len(inputs) != len(self.program.inputs):
+            raise GraphError(
+                f"{self.program.name}: {len(inputs)} arrays given, "
+                f"{len(self.program.inputs)} expected"
+            )
+        arrays = []
+        for array, argument in zip(inputs, self.program.inputs, strict=True):
+            if array.dtype.name != argument.spec.dtype:
+                raise DTypeError(
+                    f"{self.program.name}: input '{argument.name}' is {array.dtype}, "
+                    f"expected {argument.spec.dtype}; convert it with .astype"
+                )
+            flags = array.flags
+            if not (flags.c_contiguous and flags.aligned and array.dtype.isnative):
+                array = np.array(array, argument.spec.dtype, order="C")
+            arrays.append(array)
+        return arrays
+
+    def _binding(self, shapes: tuple[tuple[int, ...], ...]) -> Binding:
+        binding = self._bindings.get(shapes)
+        if binding is None:
+            env = bind_dims(self.program, shapes)
+            addresses = [kernel.address for kernel in self.kernels]
+            binding = bind(self.program, addresses, env, self.threads)
+            with self._lock:
+                self._bindings[shapes] = binding
+                while len(self._bindings) > MOST_BINDINGS:
+                    self._bindings.popitem(last=False)
+        return binding
+
+    def _borrow(self, binding: Binding) -> _Context:
+        try:
+            context = self._contexts.pop()
+        except IndexError:
+            context = _Context(self)
+        if context.binding is not binding:
+            context.use(binding)
+        return context
+
+    def _feed(self, context: _Context, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Enter the inputs and new arrays for the outputs into the pointer table."""
+        buffers, pointers = self.program.buffers, context.pointers
+        assert context.binding is not None
+        outputs = [
+            np.empty(shape, spec.dtype)
+            for shape, spec in zip(
+                context.binding.output_shapes, self.program.outputs, strict=True
+            )
+        ]
+        for number in self.slots["input"]:
+            pointers[number] = arrays[buffers[number].slot].ctypes.data
+        for number in self.slots["output"]:
+            pointers[number] = outputs[buffers[number].slot].ctypes.data
+        return outputs
+
+    def _go(self, context: _Context, code: np.ndarray, shared: bool, profile: int = 0) -> None:
+        if self._writing is None:
+            self._walk(context, code, shared, profile)
+        else:
+            with self._writing:
+                self._walk(context, code, shared, profile)
+
+    def _walk(self, context: _Context, code: np.ndarray, shared: bool, profile: int) -> None:
+        team: Team | None = get_team(self.threads) if shared else None
+        if team is not None and not team.enter():
+            team = None
+        words = context.words
+        words[0], words[1], words[2] = 0, len(code), code.ctypes.data
+        words[7], words[9], words[10] = team.address if team else 0, profile, FUEL
+        try:
+            # The native call returns now and then, so that Ctrl-C is seen.
+            while True:
+                row = self._run(context.address)
+                if row == len(code):
+                    break
+                if row < 0:
+                    self._raise_out_of_range(context)
+                words[0] = row
+        finally:
+            if team is not None:
+                team.leave()
+
+    def _raise_out_of_range(self, context: _Context) -> None:
+        code, position, value, bound = (int(v) for v in context.status[:4])
+        context.status[:] = 0
+        note = self.program.notes[code - 1]
+        low = -bound if note.name.rsplit("/", 1)[-1] in ("take", "scatter_add") else 0
+        where = f" [{note.source}]" if note.source else ""
+        raise IndexOutOfRange(
+            f"{self.program.name}: {note.name}{where}: index {value} at position {position} is "
+            f"out of range; expected {low}..{bound - 1}; no variable was changed"
+        )
+
+    # ---- looking at it -----------------------------------------------------------------------
+
+    def step_through(
+        self,
+        inputs: Sequence[np.ndarray],
+        observe: Callable[[Launch, dict[int, np.ndarray]], None],
+    ) -> list[np.ndarray]:
+        """Run with every value kept; after each launch `observe(launch, arrays it touched)`."""
+        arrays = self._checked(inputs)
+        env = bind_dims(self.program, [array.shape for array in arrays])
+        addresses = [kernel.address for kernel in self.kernels]
+        binding = bind(self.program, addresses, env, 1, keep_all=True)
+        context = _Context(self)
+        context.use(binding)
+        outputs = self._feed(context, arrays)
+        owners = {"input": arrays, "variable": self.variables, "constant": self.constants}
+        owners["output"] = outputs
+        numbered = iter(binding.launches)
+        for row in range(len(binding.code)):
+            launch = next(numbered) if binding.code[row, 0] == 1 else None
+            if binding.code[row, 0] > 2:
+                raise GraphError(f"{self.program.name}: step_through does not enter loops")
+            self._go(context, binding.code[row : row + 1], shared=False)
+            if launch is not None:
+                touched = {n: self._view(n, context, owners) for n in launch.buffers}
+                observe(launch, touched)
+        return outputs
+
+    def _view(
+        self, number: int, context: _Context, owners: Mapping[str, list[np.ndarray]]
+    ) -> np.ndarray:
+        buffer, binding = self.program.buffers[number], context.binding
+        if buffer.kind == "status":
+            return context.status
+        if buffer.kind != "temp":
+            return owners[buffer.kind][buffer.slot]
+        assert binding is not None
+        begin = binding.offsets[number]
+        shape = buffer.spec.concrete_shape(binding.env)
+        size = evaluate(buffer.spec.nbytes, binding.env)
+        return self._shaped(context.arena[begin : begin + size], buffer.spec.dtype, shape)
+
+    @staticmethod
+    def _shaped(raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+        return raw.view(dtype).reshape(shape)
+
+    def profile(self, inputs: Sequence[np.ndarray], repeat: int = 20) -> list[LaunchRecord]:
+        """Time every launch over `repeat` runs (variables are updated by each of them)."""
+        arrays = self._checked(inputs)
+        binding = self._binding(tuple(array.shape for array in arrays))
+        context = self._borrow(binding)
+        table = np.zeros((len(binding.launches) + 1, 4), np.int64)
+        try:
+            self._feed(context, arrays)
+            begin = time.perf_counter()
+            for _ in range(repeat):
+                self._go(context, binding.code, binding.shared, table.ctypes.data)
+            seconds = time.perf_counter() - begin
+        finally:
+            self._contexts.append(context)
+        return records_from(binding.launches, table, seconds, self.program)
+
+    def memory(self, env: Mapping[str, int]) -> dict[str, int]:
+        """Bytes by kind for these sizes of the named dims."""
+        layout = self.program.layout(env)
+        kinds = {"input": 0, "variable": 0, "constant": 0, "output": 0}
+        for buffer in self.program.buffers:
+            if buffer.kind in kinds:
+                kinds[buffer.kind] += evaluate(buffer.spec.nbytes, env)
+        return {"arena": layout.arena_bytes, "peak_live": layout.peak_live_bytes, **kinds}
+
+    def cache_info(self) -> dict[str, float]:
+        """Kernels found in the cache and compiled when this function was made, and the seconds."""
+        return dict(self._cache_info)
+
+
+def _aligned_constant(array: np.ndarray) -> np.ndarray:
+    copy = aligned_empty(array.nbytes).view(array.dtype).reshape(array.shape)
+    np.copyto(copy, array)
+    return copy
+
+
+def _launches(steps: Sequence[object]) -> list[Launch]:
+    found: list[Launch] = []
+    for step in steps:
+        if isinstance(step, Launch):
+            found.append(step)
+        for inner in ("body", "then", "otherwise"):
+            found += _launches(getattr(step, inner, ()))
+    return found
+
+
+def _count_loops(steps: Sequence[object]) -> int:
+    return sum(
+        hasattr(step, "body")
+        + sum(_count_loops(getattr(step, inner, ())) for inner in ("body", "then", "otherwise"))
+        for step in steps
+    )
+
+
+def _moved(code: np.ndarray, by: int) -> np.ndarray:
+    """Code whose row numbers (targets of jumps) count from `by`."""
+    from graphflow.runtime.layout import JUMP, UNLESS
+
+    code = code.copy()
+    for opcode, column in ((UNLESS, 2), (JUMP, 1), (BEGIN, 3), (NEXT, 3)):
+        rows = code[:, 0] == opcode
+        code[rows, column] += by
+    return code

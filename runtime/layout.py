@@ -1,0 +1,15 @@
+"""Words of the driver's tables, shared by the code that writes them and the code that runs them."""
+
+#: opcodes of the driver's rows
+LAUNCH, COPY, UNLESS, JUMP, BEGIN, NEXT, SLICE = range(1, 8)
+
+#: words of one row
+ROW = 12
+
+#: words of a context: row, length, code, pointers, ids, local, counters, team, status, profile, fuel
+CONTEXT = 11
+
+#: words of a team of threads, a cache line (8 words) or more apart from each other:
+#: the claim word, the count of finished chunks, and the launch (kernel, buffers, dims, extent,
+#: grain, chunks)
+CLAIM, DONE, TASK, TEAM = 0, 16, 32, 48
