@@ -7,6 +7,7 @@ with respect to that cotangent is the jvp (the double-vjp identity).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from graphflow.compiler.errors import GradientError
 from graphflow.compiler.graph import Node, made_from, topological_order
@@ -30,7 +31,7 @@ def vjp(
     """
     order = topological_order(outputs)
     needed = _between(order, wrt)
-    total: dict[Node, Node] = {}
+    total: dict[Node, Any] = {}
     for output, cotangent in zip(outputs, cotangents, strict=True):
         if output in needed:
             _accumulate(total, output, cotangent)
@@ -41,6 +42,14 @@ def vjp(
         if not any(value in needed for value in node.inputs):
             continue
         cotangent = total[node] if node in wanted else total.pop(node)
+        if node.op.name == "project":
+            # A result of an op with several: its cotangent waits until all have arrived.
+            (whole,) = node.inputs
+            entry = total.setdefault(whole, [None] * len(whole.spec))
+            with made_from(node):
+                index = node.attrs["index"]
+                entry[index] = cotangent if entry[index] is None else entry[index] + cotangent
+            continue
         with made_from(node):
             parts = node.op.vjp(node, cotangent)
             if len(parts) != len(node.inputs):
@@ -67,14 +76,12 @@ def _carries_gradient(node: Node) -> bool:
     return isinstance(node.spec, tuple) or is_float(node.dtype)
 
 
-def _accumulate(total: dict[Node, Node], node: Node, part: Node) -> None:
+def _accumulate(total: dict[Node, Any], node: Node, part: Node) -> None:
     total[node] = total[node] + part if node in total else part
 
 
 def _matched(node: Node, value: Node, part: Node) -> Node:
     """A cotangent summed over the axes along which the op broadcast its input."""
-    if isinstance(value.spec, tuple):
-        return part
     if part.dtype != value.dtype:
         raise GradientError(
             f"{node.op.name}.vjp gave a cotangent of {part.dtype} for {describe(value)}"

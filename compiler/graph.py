@@ -34,6 +34,11 @@ _scope: ContextVar[str] = ContextVar("name_scope", default="")
 _serial = itertools.count()
 
 
+def next_serial() -> int:
+    """A number between those of the nodes made before and after."""
+    return next(_serial)
+
+
 def user_line() -> str:
     """`file:line` of the nearest caller outside graphflow; empty where there is none."""
     frame: FrameType | None = sys._getframe(1)
@@ -84,6 +89,16 @@ class Node:
         "__weakref__", "attrs", "checks", "inputs", "name", "op", "scope", "serial", "source",
         "spec",
     )  # fmt: skip
+
+    op: Op
+    inputs: tuple[Node, ...]
+    attrs: Mapping[str, Any]
+    spec: Any
+    name: str | None
+    checks: tuple[DimCheck, ...]
+    source: str
+    scope: str
+    serial: int
 
     def __init__(
         self,

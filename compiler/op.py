@@ -63,6 +63,8 @@ class Op:
     is_leaf: ClassVar[bool] = False
     #: costs nothing inside a kernel (an index map), so it is repeated rather than stored
     is_free: ClassVar[bool] = False
+    #: takes one result of an op with several; its buffer is written by that op
+    is_projection: ClassVar[bool] = False
     #: rough cost of one element, in additions
     cost: ClassVar[int] = 1
     #: the kernel may report an index that is out of range

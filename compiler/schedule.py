@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -18,14 +18,17 @@ from graphflow.compiler.codegen.loops import LoopNest
 from graphflow.compiler.codegen.source import KernelDraft, NoteOf, Status
 from graphflow.compiler.dims import Size
 from graphflow.compiler.graph import Graph, Node
-from graphflow.compiler.op import Map, Reduction, describe
-from graphflow.compiler.passes.fuse import FusedGraph, FusionGroup
+from graphflow.compiler.op import describe
+from graphflow.compiler.ops.control import Control
+from graphflow.compiler.passes.fuse import FusedGraph, FusionGroup, fuse
 from graphflow.compiler.program import (
     Argument,
+    Branch,
     Buffer,
     Copy,
     Kernel,
     Launch,
+    Loop,
     Note,
     Program,
     Step,
@@ -56,42 +59,105 @@ class _Storage:
     last: int | None = None
 
 
-class Scheduler:
-    """Builds the Program of one fused graph."""
+@dataclass(frozen=True)
+class ControlDraft:
+    """Stands among the drafts for an op with bodies: what it reads and the results it writes."""
 
-    def __init__(self, fused: FusedGraph, name: str):
+    node: Node
+    buffers: tuple[Node, ...]
+    writes: tuple[Node, ...]
+    in_place: tuple[tuple[Node, Node], ...] = ()
+
+
+@dataclass
+class Tables:
+    """What a graph and the bodies inside it share: buffers, kernels, notes, constants."""
+
+    storages: list[_Storage] = field(default_factory=list)
+    entries: dict[str, int] = field(default_factory=dict)
+    kernels: list[Kernel] = field(default_factory=list)
+    notes: dict[Node, int] = field(default_factory=dict)
+    constants: list[np.ndarray] = field(default_factory=list)
+    holders: dict[Node, int] = field(default_factory=dict)
+    status: int | None = None
+
+
+class Scheduler:
+    """Orders one fused graph: the Program's own, or a body's."""
+
+    def __init__(self, fused: FusedGraph, tables: Tables):
         self.fused = fused
         self.graph = fused.graph
-        self.name = name
+        self.tables = tables
         self.groups = fused.groups
-        self.drafts = [emit_group(group) for group in self.groups]
-        self.home = {node: k for k, group in enumerate(self.groups) for node in group.outputs}
-        self.storages: list[_Storage] = []
+        self.drafts = [self._draft(group) for group in self.groups]
+        self.home = {node: k for k, draft in enumerate(self.drafts) for node in draft.writes}
         self.buffer_of: dict[Node, int] = {}
-        self.kernels: dict[str, int] = {}
-        self.kernel_list: list[Kernel] = []
-        self.notes: dict[Node, int] = {}
-        self.status: int | None = None
 
-    def build(self) -> Program:
+    def _draft(self, group: FusionGroup) -> KernelDraft | ControlDraft:
+        node = group.template
+        if node is None or not isinstance(node.op, Control):
+            return emit_group(group)
+        projections = tuple(n for n in self.graph.users[node] if n.op.is_projection)
+        return ControlDraft(node, (*node.inputs, *projections), projections)
+
+    def build(self, name: str) -> Program:
         """Order the groups, give every stored node a buffer, and write the launches."""
         for kind, nodes in (("input", self.graph.inputs), ("variable", self.graph.variables)):
             for slot, node in enumerate(nodes):
                 self._new_buffer(node, Buffer(kind, node.spec, slot))  # type: ignore[arg-type]
-        constants = [n for n in self.graph.nodes if n.op.name == "constant"]
-        for slot, node in enumerate(constants):
-            self._new_buffer(node, Buffer("constant", node.spec, slot))
+        self._hold_constants()
         direct = self._updates_in_place()
+        outputs = self._direct_outputs(direct)
+        steps = self._copies_before()
+        steps += self._run_groups(direct, outputs)
+        steps += self._copies_after(direct)
+        _Lifetimes(self.tables.storages).walk(steps)
+        return self._program(name, steps)
+
+    def build_body(self, operands: Sequence[int], targets: Sequence[int]) -> list[Step]:
+        """Steps of a body.
+
+        Args:
+            operands: buffers of the body's inputs.
+            targets: buffers that get the outputs; one may be an operand (a carry).
+        """
+        self.buffer_of = dict(zip(self.graph.inputs, operands, strict=True))
+        self._hold_constants()
+        steps = self._run_groups({}, {})
+        sources = [self.buffer_of[self.stored(node)] for node in self.graph.outputs]
+        return steps + self._copy_all(list(zip(sources, targets, strict=True)))
+
+    def _hold_constants(self) -> None:
+        for node in self.graph.nodes:
+            if node.op.name != "constant":
+                continue
+            holders, constants = self.tables.holders, self.tables.constants
+            if node not in holders:
+                holders[node] = self._new_buffer(
+                    None, Buffer("constant", node.spec, len(constants))
+                )
+                constants.append(node.attrs["value"].array)
+            self.buffer_of[node] = holders[node]
+
+    def _run_groups(self, direct: dict[Node, Node], outputs: dict[Node, int]) -> list[Step]:
         order = self._order(direct)
         last_use = self._last_uses(order)
-        direct_outputs = self._direct_outputs(direct)
-        steps: list[Step] = list(self._copies_before())
-        start = len(steps)
+        steps: list[Step] = []
         for position, number in enumerate(order):
-            steps.append(self._launch(number, start + position, last_use, direct, direct_outputs))
-        steps += self._copies_after(direct, len(steps))
-        self._lifetimes(steps)
-        return self._program(steps, constants)
+            draft = self.drafts[number]
+            dying = {n for n in self._reads(number) if last_use[n] == position} - self._kept()
+            for node in draft.writes:
+                self._place(node, draft, dying, direct, outputs)
+            if isinstance(draft, ControlDraft):
+                steps += lower_control(self, draft.node, draft.writes)
+            else:
+                steps.append(self._launch(number, draft))
+        return steps
+
+    def _kept(self) -> set[Node]:
+        """Nodes whose buffers are still wanted after the last group."""
+        return {self.stored(node) for node in self.graph.roots}
 
     # ---- order -------------------------------------------------------------------------------
 
@@ -115,7 +181,7 @@ class Scheduler:
         """Update values that their kernel may write straight into the variable."""
         needs = self._dependencies()
         following = _closure(needs)
-        failing = {k for k, g in enumerate(self.groups) if any(n.op.can_fail for n in g.nodes)}
+        failing = {k for k, g in enumerate(self.groups) if any(map(_may_fail, g.nodes))}
         values = [value for _, value in self.graph.updates]
         direct: dict[Node, Node] = {}
         for variable, value in self.graph.updates:
@@ -183,8 +249,8 @@ class Scheduler:
     # ---- buffers -----------------------------------------------------------------------------
 
     def _new_buffer(self, node: Node | None, buffer: Buffer) -> int:
-        self.storages.append(_Storage(buffer))
-        number = len(self.storages) - 1
+        self.tables.storages.append(_Storage(buffer))
+        number = len(self.tables.storages) - 1
         if node is not None:
             self.buffer_of[node] = number
         return number
@@ -204,7 +270,7 @@ class Scheduler:
     def _place(
         self,
         node: Node,
-        draft: KernelDraft,
+        draft: KernelDraft | ControlDraft,
         at_end: set[Node],
         direct: dict[Node, Node],
         outputs: dict[Node, int],
@@ -219,37 +285,25 @@ class Scheduler:
             return
         for out, source in draft.in_place:
             base = self.stored(source)
-            number = self.buffer_of[base]
-            if out is node and base in at_end and self.storages[number].buffer.kind == "temp":
-                if base.spec.nbytes == node.spec.nbytes:
+            # Only what a kernel of this graph made: an operand of a body belongs to others.
+            if out is node and base in at_end and base in self.home:
+                number = self.buffer_of[base]
+                kind = self.tables.storages[number].buffer.kind
+                if kind == "temp" and base.spec.nbytes == node.spec.nbytes:
                     self.buffer_of[node] = number
                     return
         self._new_buffer(node, Buffer("temp", node.spec))
 
     # ---- steps -------------------------------------------------------------------------------
 
-    def _launch(
-        self,
-        number: int,
-        step: int,
-        last_use: dict[Node, int],
-        direct: dict[Node, Node],
-        outputs: dict[Node, int],
-    ) -> Launch:
-        group, draft = self.groups[number], self.drafts[number]
-        kept = {self.stored(v) for _, v in self.graph.updates} | {
-            self.stored(n) for n in self.graph.outputs
-        }
-        position = step - sum(isinstance(s, Copy) for s in self._before)
-        dying = {n for n in self._reads(number) if last_use.get(n) == position} - kept
-        for node in draft.writes:
-            self._place(node, draft, dying, direct, outputs)
+    def _launch(self, number: int, draft: KernelDraft) -> Launch:
+        group = self.groups[number]
         ids = []
         for entry in draft.buffers:
             if isinstance(entry, Status):
-                if self.status is None:
-                    self.status = self._new_buffer(None, Buffer("status", _STATUS_SPEC))
-                ids.append(self.status)
+                if self.tables.status is None:
+                    self.tables.status = self._new_buffer(None, Buffer("status", STATUS))
+                ids.append(self.tables.status)
             else:
                 ids.append(self.buffer_of[self.stored(entry)])
         dims: list[Size] = [
@@ -263,33 +317,34 @@ class Scheduler:
             cost=draft.cost,
             grain=draft.grain,
             parallel=draft.parallel,
-            can_fail=any(n.op.can_fail for n in group.nodes),
+            can_fail=any(isinstance(entry, Status) for entry in draft.buffers),
             label=draft.name,
             nodes=tuple(self._note(n) for n in group.nodes),
         )
 
     def _note(self, node: Node) -> int:
-        return self.notes.setdefault(node, len(self.notes))
+        return self.tables.notes.setdefault(node, len(self.tables.notes))
 
     def _kernel(self, group: FusionGroup, draft: KernelDraft) -> int:
         digest = hashlib.sha256(draft.body.encode()).hexdigest()[:8]
         entry = f"{draft.name}_{digest}"
-        if entry not in self.kernels:
-            self.kernels[entry] = len(self.kernel_list)
+        if entry not in self.tables.entries:
+            self.tables.entries[entry] = len(self.tables.kernels)
             source = f"{IMPORTS}\n\n@kernel\ndef {entry}(buffers, dims, lo, hi):\n{draft.body}"
-            self.kernel_list.append(Kernel(draft.name, source, _header(group, draft), entry))
-        return self.kernels[entry]
+            kernel = Kernel(draft.name, source, _header(group, draft), entry)
+            self.tables.kernels.append(kernel)
+        return self.tables.entries[entry]
 
     def _copies_before(self) -> list[Step]:
         """Outputs that are leaves are copied first: a variable's old value is what was asked."""
-        self._before: list[Step] = []
+        steps: list[Step] = []
         for slot, node in enumerate(self.graph.outputs):
             base = self.stored(node)
             if base not in self.home:
-                self._before.append(Copy(self.buffer_of[base], self._output_buffer(slot)))
-        return self._before
+                steps.append(Copy(self.buffer_of[base], self._output_buffer(slot)))
+        return steps
 
-    def _copies_after(self, direct: dict[Node, Node], done: int) -> list[Step]:
+    def _copies_after(self, direct: dict[Node, Node]) -> list[Step]:
         """Second mentions of an output, then updates that could not be written in place."""
         steps: list[Step] = []
         direct_outputs = self._direct_outputs(direct)
@@ -297,60 +352,53 @@ class Scheduler:
             base = self.stored(node)
             if base in self.home and direct_outputs.get(base) != slot:
                 steps.append(Copy(self.buffer_of[base], self._output_buffer(slot)))
-        late = [(t, self.stored(v)) for t, v in self.graph.updates if v not in direct]
-        targets = {target for target, _ in self.graph.updates}
-        sources = []
-        for target, value in late:
-            source = self.buffer_of[value]
-            if value in targets and value is not target:
-                # Another update may overwrite this variable first.
-                temp = self._new_buffer(None, Buffer("temp", value.spec))
-                steps.insert(0, Copy(source, temp))
+        pairs = [
+            (self.buffer_of[self.stored(value)], self.buffer_of[target])
+            for target, value in self.graph.updates
+            if value not in direct
+        ]
+        return steps + self._copy_all(pairs)
+
+    def _copy_all(self, pairs: Sequence[tuple[int, int]]) -> list[Step]:
+        """Copy (source, target) buffers as if all at once."""
+        targets = {target for source, target in pairs if source != target}
+        first: list[Step] = []
+        then: list[Step] = []
+        for source, target in pairs:
+            if source == target:
+                continue
+            if source in targets:
+                # Another copy would overwrite the source before it is read.
+                spec = self.tables.storages[source].buffer.spec
+                temp = self._new_buffer(None, Buffer("temp", spec))
+                first.append(Copy(source, temp))
                 source = temp
-            sources.append((source, self.buffer_of[target]))
-        steps += [Copy(source, target) for source, target in sources if source != target]
-        return steps
+            then.append(Copy(source, target))
+        return first + then
 
     # ---- the result --------------------------------------------------------------------------
 
-    def _lifetimes(self, steps: list[Step]) -> None:
-        for at, step in enumerate(steps):
-            ids: Iterable[int] = (
-                step.buffers if isinstance(step, Launch) else (step.source, step.target)  # type: ignore[union-attr]
-            )
-            for number in ids:
-                storage = self.storages[number]
-                storage.first = at if storage.first is None else storage.first
-                storage.last = at
-
-    def _program(self, steps: list[Step], constants: list[Node]) -> Program:
+    def _program(self, name: str, steps: list[Step]) -> Program:
         buffers = tuple(
             replace(s.buffer, lifetime=(s.first, s.last))
             if s.buffer.kind == "temp" and s.first is not None and s.last is not None
             else s.buffer
-            for s in self.storages
+            for s in self.tables.storages
         )
         notes = tuple(
-            Note(n.label, n.source, self.buffer_of.get(self.stored(n))) for n in self.notes
+            Note(n.label, n.source, self.buffer_of.get(self.stored(n))) for n in self.tables.notes
         )
-        launches = [s for s in steps if isinstance(s, Launch)]
-        traffic: Size = 0
-        flops: Size = 0
-        for launch in launches:
-            flops = flops + launch.extent * launch.cost
-            for number in launch.buffers:
-                traffic = traffic + buffers[number].spec.nbytes
-        arrays: list[np.ndarray] = [n.attrs["value"].array for n in constants]
+        flops, traffic = _work(steps, buffers)
         variables = self.graph.variables
         return Program(
-            name=self.name,
+            name=name,
             inputs=tuple(_argument(n) for n in self.graph.inputs),
             variables=tuple(_argument(n) for n in variables),
             written=frozenset(variables.index(target) for target, _ in self.graph.updates),
-            constants=tuple(arrays),
+            constants=tuple(self.tables.constants),
             outputs=tuple(n.spec for n in self.graph.outputs),
             buffers=buffers,
-            kernels=tuple(self.kernel_list),
+            kernels=tuple(self.tables.kernels),
             steps=tuple(steps),
             notes=notes,
             flops=flops,
@@ -387,9 +435,114 @@ def _safe(text: str) -> str:
     return "".join(c if c.isprintable() and ord(c) < 127 else "?" for c in text)
 
 
-_STATUS_SPEC = TensorSpec("int64", (8,))
+def _may_fail(node: Node) -> bool:
+    bodies = (value for value in node.attrs.values() if isinstance(value, Graph))
+    return node.op.can_fail or any(_may_fail(n) for body in bodies for n in body.nodes)
+
+
+def _work(steps: Sequence[Step], buffers: Sequence[Buffer]) -> tuple[Size, Size]:
+    """Element operations and bytes of one run; of a branch, those of both sides."""
+    flops: Size = 0
+    traffic: Size = 0
+    for step in steps:
+        if isinstance(step, Launch):
+            flops = flops + step.extent * step.cost
+            for number in step.buffers:
+                traffic = traffic + buffers[number].spec.nbytes
+        elif isinstance(step, Loop):
+            inner = _work(step.body, buffers)
+            flops, traffic = flops + step.count * inner[0], traffic + step.count * inner[1]
+        elif isinstance(step, Branch):
+            for side in (step.then, step.otherwise):
+                inner = _work(side, buffers)
+                flops, traffic = flops + inner[0], traffic + inner[1]
+    return flops, traffic
+
+
+class _Lifetimes:
+    """Numbers the steps as they are written, and notes the first and last use of each buffer."""
+
+    def __init__(self, storages: list[_Storage]):
+        self.storages = storages
+        self.at = 0
+
+    def touch(self, *numbers: int) -> None:
+        for number in numbers:
+            storage = self.storages[number]
+            storage.first = self.at if storage.first is None else storage.first
+            storage.last = self.at
+
+    def walk(self, steps: Iterable[Step]) -> None:
+        for step in steps:
+            if isinstance(step, Launch):
+                self.touch(*step.buffers)
+            elif isinstance(step, Copy):
+                self.touch(step.source, step.target)
+            elif isinstance(step, Branch):
+                self.touch(step.predicate)
+                self.at += 1
+                self.walk(step.then)
+                self.walk(step.otherwise)
+            else:
+                self._loop(step)
+            self.at += 1
+
+    def _loop(self, step: Loop) -> None:
+        begin = self.at
+        bases = [item.base for item in step.sliced]
+        self.touch(*bases)
+        self.at += 1
+        self.walk(step.body)
+        self.touch(*bases)
+        # What came from before is read again in the next pass.
+        for storage in self.storages:
+            if storage.first is not None and storage.first <= begin <= storage.last:  # type: ignore[operator]
+                storage.last = self.at
+
+
+STATUS = TensorSpec("int64", (8,))
+
+
+def lower_control(
+    outer: Scheduler, node: Node, projections: Sequence[Node]
+) -> list[Step]:
+    """Steps of an op with bodies; its results lie in the buffers of the projections."""
+    targets: list[int] = []
+    for index, spec in enumerate(node.spec):
+        found = [p for p in projections if p.attrs["index"] == index]
+        if found:
+            targets.append(outer.buffer_of[found[0]])
+        else:
+            targets.append(outer._new_buffer(None, Buffer("temp", spec)))
+    operands = [outer.buffer_of[outer.stored(value)] for value in node.inputs]
+    steps = node.op.lower(_Bodies(outer), node, operands, targets)  # type: ignore[attr-defined]
+    for projection in projections:
+        mine = outer.buffer_of[projection]
+        if mine != targets[projection.attrs["index"]]:
+            steps.append(Copy(targets[projection.attrs["index"]], mine))
+    return steps
+
+
+class _Bodies:
+    """What `Control.lower` may ask of the scheduler."""
+
+    def __init__(self, outer: Scheduler):
+        self.outer = outer
+
+    def temp(self, spec: TensorSpec) -> int:
+        """A new buffer in the arena."""
+        return self.outer._new_buffer(None, Buffer("temp", spec))
+
+    def row(self, spec: TensorSpec, base: int) -> int:
+        """A buffer without storage, to be pointed at rows of `base` by a loop."""
+        return self.outer._new_buffer(None, Buffer("temp", spec, alias=base))
+
+    def steps(self, body: Graph, operands: Sequence[int], targets: Sequence[int]) -> list[Step]:
+        """The body as steps; see Scheduler.build_body."""
+        inner = Scheduler(fuse(body, self.outer.fused.enabled), self.outer.tables)
+        return inner.build_body(operands, targets)
 
 
 def schedule(fused: FusedGraph, name: str) -> Program:
     """The Program of a fused graph."""
-    return Scheduler(fused, name).build()
+    return Scheduler(fused, Tables()).build(name)

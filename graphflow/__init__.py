@@ -1,15 +1,17 @@
 """graphflow: define a computation graph in Python, differentiate it, compile it, run it."""
 
 # ruff: noqa: F401
-from graphflow import errors, linalg, nn
+from graphflow import errors, linalg, nn, random
 from graphflow.compiler.graph import name_scope
 from graphflow.config import config
+from graphflow.control import *
 from graphflow.creation import *
 from graphflow.function import Function, function
 from graphflow.functions import *
 from graphflow.gradient import *
 from graphflow.linalg import einsum, matmul, matrix_transpose, outer, tensordot, vecdot
 from graphflow.manipulation import *
+from graphflow.random import seed
 from graphflow.statistics import *
 from graphflow.tensor import Tensor
 from graphflow.variable import Placeholder, Variable, placeholder, variable

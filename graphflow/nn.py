@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from graphflow import functions, linalg, statistics
+from graphflow import functions, linalg, random, statistics
 from graphflow.activations import *
 from graphflow.activations import float_tensor, softmax
 from graphflow.compiler.op import describe
@@ -14,7 +14,7 @@ from graphflow.compiler.spec import DEFAULT_FLOAT, is_equal, is_integer, shape_t
 from graphflow.composite import composite
 from graphflow.convolution import *
 from graphflow.creation import arange
-from graphflow.errors import DTypeError, ShapeError, with_line
+from graphflow.errors import DTypeError, GraphError, ShapeError, with_line
 from graphflow.losses import *
 from graphflow.losses import one_hot_mask
 from graphflow.manipulation import checked_axes, checked_axis, expand_dims, reshape, take
@@ -140,6 +140,47 @@ def _scaled(name: str, x: Tensor, scale: Any, offset: Any, axes: tuple[int, ...]
             )
         x = combine(x, reshape(tensor, shape) if tensor.ndim else tensor)
     return x
+
+
+# ---- dropout ---------------------------------------------------------------------------------
+
+
+@composite
+def dropout(
+    x: Any,
+    rate: float,
+    training: bool = True,
+    noise_shape: Any = None,
+    generator: random.Generator | None = None,
+) -> Tensor:
+    """x / (1 - rate) where a coin says so, else 0: the mean stays. x itself if not training.
+
+    Args:
+        rate: probability of 0, in 0..1.
+        noise_shape: shape of the coins, which broadcasts to that of x; (batch, 1, channels) drops
+            whole sequences. By default each element has its own.
+
+    Raises:
+        GraphError: the rate lies outside 0..1.
+    """
+    x = float_tensor("dropout", x)
+    if not 0 <= rate <= 1:
+        raise GraphError(with_line(f"dropout: the rate is {rate}; expected 0..1"))
+    if not training or rate == 0:
+        return x
+    if rate == 1:
+        return x * 0.0
+    coins = x.shape if noise_shape is None else noise_shape
+    kept = random.bernoulli(coins, 1 - rate, generator=generator)
+    result = functions.where(kept, x * (1 / (1 - rate)), 0.0)
+    if result.shape != x.shape:
+        raise ShapeError(
+            with_line(
+                f"dropout: noise_shape {shape_text(kept.shape)} does not broadcast to "
+                f"{shape_text(x.shape)}\n  {describe(x.node)}"
+            )
+        )
+    return result
 
 
 # ---- attention -------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from graphflow.compiler.dims import Dim, symbols
@@ -11,6 +12,7 @@ from graphflow.compiler.graph import Graph, Node, made_from, rebuild, topologica
 from graphflow.compiler.op import describe
 from graphflow.errors import GraphError, ShapeError, with_line
 from graphflow.gradient import without_custom_rules
+from graphflow.random import generator_updates
 from graphflow.structure import flatten_structure, map_structure
 from graphflow.tensor import Tensor, as_tensor
 from graphflow.variable import Variable, is_variable
@@ -40,6 +42,7 @@ def build_graph(
         tuple(roots[: len(tops)]),
         tuple(zip(targets, roots[len(tops) :], strict=True)),
     )
+    graph = replace(graph, updates=(*graph.updates, *generator_updates(graph)))
     _check_placeholders(name, graph)
     _check_dims(name, graph)
     _check_unused(name, graph, on_unused_input)

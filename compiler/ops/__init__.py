@@ -1,6 +1,7 @@
 """The op definitions, a family per file; importing this package fills the registry."""
 
 from graphflow.compiler.ops import (
+    control,
     conv,
     creation,
     elementwise,
@@ -8,12 +9,14 @@ from graphflow.compiler.ops import (
     linalg,
     movement,
     pool,
+    random,
     reduction,
 )
 from graphflow.compiler.ops.blocks import as_dtype, full, full_like, sum_to, zeros_like
 
 __all__ = [
     "as_dtype",
+    "control",
     "conv",
     "creation",
     "elementwise",
@@ -23,6 +26,7 @@ __all__ = [
     "linalg",
     "movement",
     "pool",
+    "random",
     "reduction",
     "sum_to",
     "zeros_like",

@@ -52,6 +52,7 @@ class FusedGraph:
     graph: Graph
     groups: tuple[FusionGroup, ...]
     alias: dict[Node, Node]
+    enabled: bool = True
 
 
 def fuse(graph: Graph, enabled: bool = True) -> FusedGraph:
@@ -87,7 +88,7 @@ class _Fuser:
 
     def run(self) -> FusedGraph:
         for node in reversed(self.graph.nodes):
-            if not node.op.is_leaf:
+            if not node.op.is_leaf and not node.op.is_projection:
                 self._place(node)
         groups = []
         for number, members in self.members.items():
@@ -95,7 +96,7 @@ class _Fuser:
             outputs = tuple(n for n in nodes if self._is_stored(n, (number,)))
             groups.append(FusionGroup(nodes, outputs, self.template.get(number)))
         groups.sort(key=lambda group: self.position[group.nodes[-1]])
-        return FusedGraph(self.graph, tuple(groups), self.alias)
+        return FusedGraph(self.graph, tuple(groups), self.alias, self.enabled)
 
     # ---- placing one node --------------------------------------------------------------------
 
@@ -243,6 +244,6 @@ class _Fuser:
         while stack:
             for user in self.graph.users[stack.pop()]:
                 found |= self.homes[user]
-                if user in self.alias:
+                if user in self.alias or user.op.is_projection:
                     stack.append(user)
         return found
