@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 
 from graphflow.compiler.errors import GraphError
-from graphflow.compiler.graph import Graph
+from graphflow.compiler.graph import Graph, Node, rebuild
 from graphflow.compiler.passes.canonicalize import canonicalize
 from graphflow.compiler.passes.cse import cse
 from graphflow.compiler.passes.fold_constants import fold_constants
@@ -81,6 +81,21 @@ def pass_names() -> list[str]:
     return [*dict.fromkeys(p.name for p in PASSES if not p.needed), "fuse"]
 
 
+def optimize_bodies(graph: Graph) -> Graph:
+    """Run the passes on the bodies of control flow, the innermost ones first."""
+
+    def replace_bodies(node: Node, inputs: tuple[Node, ...]) -> Node:
+        bodies = {k: v for k, v in node.attrs.items() if isinstance(v, Graph)}
+        if not bodies:
+            return rebuild(node, inputs)
+        better = {name: optimize(body)[0][-1][1] for name, body in bodies.items()}
+        if inputs == node.inputs and all(better[name] is bodies[name] for name in bodies):
+            return node
+        return node.op(*inputs, name=node.name, **{**node.attrs, **better})
+
+    return graph.rewrite(replace_bodies)
+
+
 def optimize(
     graph: Graph, without: Collection[str] = (), check: bool = False
 ) -> tuple[list[tuple[str, Graph]], list[PassRecord]]:
@@ -96,7 +111,7 @@ def optimize(
             f"no pass is named {', '.join(sorted(unknown))}; there are {', '.join(pass_names())}"
         )
     stages, records = [("input", graph)], []
-    for item in PASSES:
+    for item in (*PASSES, Pass(optimize_bodies, needed=True)):
         if not item.needed and (item.name in without or "all" in without):
             continue
         begin, before = time.perf_counter(), len(graph.nodes)

@@ -319,11 +319,13 @@ class Executor:
         context = self._borrow(binding)
         table = np.zeros((len(binding.launches) + 1, 4), np.int64)
         try:
-            self._feed(context, arrays)
+            # The kernels write into these arrays: they must live as long as the runs.
+            outputs = self._feed(context, arrays)
             begin = time.perf_counter()
             for _ in range(repeat):
                 self._go(context, binding.code, binding.shared, table.ctypes.data)
             seconds = time.perf_counter() - begin
+            del outputs
         finally:
             self._contexts.append(context)
         return records_from(binding.launches, table, seconds, self.program)

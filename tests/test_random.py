@@ -63,9 +63,11 @@ def test_reseeding_repeats_what_an_existing_function_gave():
 
 def test_elements_do_not_depend_on_the_shape():
     state = gf.variable(np.array([5, 9]))
-    a, b = (
-        draw(gf.Tensor(ops.random_uniform(state.node, shape=s, dtype="float32", stream=2)))
-        for s in ((2, 6), (3, 4))
+    a, b = draw(
+        [
+            gf.Tensor(ops.random_uniform(state.node, shape=s, dtype="float32", stream=2))
+            for s in ((2, 6), (3, 4))
+        ]
     )
     np.testing.assert_array_equal(a.ravel(), b.ravel())
 
@@ -294,7 +296,6 @@ def test_dropout_keeps_the_mean_and_its_gradient_uses_the_same_coins():
 def test_dropout_corner_cases():
     x = gf.placeholder(("n", 4, 3))
     data = np.ones((5, 4, 3), "f")
-    assert gf.nn.dropout(x, 0.5, training=False) is not None
     off, none, every, rows = gf.function(
         [x],
         [

@@ -1,0 +1,49 @@
+"""Compiled kernels against the references: every row of every op, one program per op."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from graphflow.compiler.graph import Graph
+from graphflow.compiler.pipeline import compile_graph, pass_names
+from graphflow.compiler.spec import is_float
+from graphflow.runtime.executor import Executor
+from tests.ops.cases import CASES
+from tests.ops.harness import DEFAULT_RTOL, build, value_of
+
+#: rewrites would replace some ops by others; here each is to be computed as it stands
+NO_REWRITES = [name for name in pass_names() if name != "fuse"]
+
+
+def run_compiled(built):
+    """The values of several rows by one program."""
+    leaves = [leaf for row in built for leaf in row.leaves]
+    values = {leaf: array for row in built for leaf, array in row.values.items()}
+    inputs = tuple(leaf for leaf in leaves if leaf.op.name == "placeholder")
+    graph = Graph(inputs, tuple(row.node for row in built))
+    program = compile_graph(graph, built[0].name, without=NO_REWRITES, check=True).program
+    variables = [np.array(values[node], order="C") for node in graph.variables]
+    return Executor(program, variables)([values[leaf] for leaf in inputs])
+
+
+def assert_close(got, expected, sample, label):
+    assert got.dtype == expected.dtype and got.shape == expected.shape, label
+    rtol = sample.rtol
+    if rtol is None:
+        rtol = DEFAULT_RTOL[expected.dtype.name] if is_float(expected.dtype.name) else 0.0
+    if rtol == 0:
+        np.testing.assert_array_equal(got, expected, err_msg=label)
+        return
+    # Results below the normal range have few digits, in NumPy as well.
+    atol = max(sample.atol, float(np.finfo(expected.dtype).tiny))
+    np.testing.assert_allclose(got, expected, rtol=rtol, atol=atol, err_msg=label)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_compiled_values_are_those_of_the_reference(name):
+    built = [build(name, sample, f"r{k}") for k, sample in enumerate(CASES[name])]
+    results = run_compiled(built)
+    for number, (row, got) in enumerate(zip(built, results, strict=True)):
+        (expected,) = value_of([row.node], row.values)
+        assert_close(got, expected, row.sample, f"{name}, row {number}: {row.sample.attrs}")

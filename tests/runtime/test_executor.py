@@ -1,0 +1,184 @@
+"""The executor and the driver under real programs: sizes, errors, threads, forks, interrupts."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+
+import graphflow as gf
+from graphflow.errors import ShapeError
+from graphflow.runtime import cache
+from graphflow.runtime.executor import Executor
+from graphflow.runtime.threads import Team
+from graphflow.variable import storage_of
+
+
+def executor_of(function, threads=1):
+    compiled = function.compile()
+    variables = [storage_of(node) for node in compiled.optimized_graph.variables]
+    return Executor(compiled.program, variables, threads=threads)
+
+
+def mlp(batch="batch"):
+    rng = np.random.default_rng(0)
+    x = gf.placeholder((batch, 300), name="x")
+    w = gf.variable(rng.normal(size=(300, 200)).astype("f4") / 17)
+    y = gf.nn.softmax(gf.tanh(x @ w) * 2 + 1)
+    return gf.function([x], [y, gf.sum(y * y, axis=0), gf.mean(x)])
+
+
+def test_a_new_batch_size_compiles_nothing():
+    f = mlp()
+    f(np.ones((4, 300), "f4"))
+    before = cache.stats()["compiled"]
+    for batch in (1, 2, 5, 64, 0):
+        y, columns, _ = f(np.ones((batch, 300), "f4"))
+        assert y.shape == (batch, 200)
+        assert columns.shape == (200,)
+    assert cache.stats()["compiled"] == before
+
+
+def test_one_and_two_threads_give_the_same_bits():
+    f = mlp()
+    x = np.random.default_rng(1).normal(size=(257, 300)).astype("f4")
+    one, two = executor_of(f, 1), executor_of(f, 2)
+    for _ in range(20):
+        for a, b in zip(one([x]), two([x]), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_many_python_threads_share_a_function():
+    f = mlp()
+    rng = np.random.default_rng(2)
+    inputs = [rng.normal(size=(n, 300)).astype("f4") for n in (3, 16, 40, 64)]
+    expected = [f(x)[0] for x in inputs]
+    wrong = []
+
+    def call(number):
+        for k in range(50):
+            at = (number + k) % 4
+            if not np.array_equal(f(inputs[at])[0], expected[at]):
+                wrong.append(at)
+
+    threads = [threading.Thread(target=call, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_outputs_are_fresh_arrays():
+    f = mlp()
+    x = np.ones((2, 300), "f4")
+    first = f(x)[0]
+    kept = first.copy()
+    f(x * 3)
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_dims_that_disagree_are_named():
+    x, y = gf.placeholder(("n", 2), name="x"), gf.placeholder(("n",), name="y")
+    f = gf.function([x, y], gf.sum(x) + gf.sum(y))
+    with pytest.raises(ShapeError, match=r"y.*n"):
+        f(np.ones((3, 2), "f4"), np.ones(4, "f4"))
+    with pytest.raises(ShapeError, match="expected"):
+        f(np.ones((3, 5), "f4"), np.ones(3, "f4"))
+
+
+def test_an_index_error_changes_no_variable():
+    table = gf.variable(np.zeros((4, 2), "f4"), name="table")
+    rows = gf.placeholder(("n",), "int64", name="rows")
+    picked = gf.take(table, rows, axis=0)
+    f = gf.function([rows], gf.sum(picked), updates=[(table, table + 1.0)])
+    f([0, 3, -1])
+    with pytest.raises(IndexError, match=r"take.*7.*position 2.*-4\.\.3"):
+        f([0, 1, 7])
+    np.testing.assert_array_equal(table.value, np.ones((4, 2)))
+    assert f([1]) == 2.0
+
+
+def test_updates_read_old_values():
+    a, b = gf.variable(np.float32(1), name="a"), gf.variable(np.float32(2), name="b")
+    f = gf.function([], [a, a + b], updates=[(a, b), (b, a), ])
+    old, total = f()
+    assert (old, total, a.value, b.value) == (1, 3, 2, 1)
+
+
+def test_run_loop_is_the_same_as_calls():
+    x = gf.placeholder((4, 3), name="x")
+    total = gf.variable(np.zeros(3, "f4"))
+    f = gf.function([x], gf.sum(total), updates=[(total, total + gf.sum(x, axis=0))])
+    data = np.random.default_rng(3).normal(size=(10, 4, 3)).astype("f4")
+    executor = executor_of(f)
+    executor.run_loop([data[0]], {0: data[0].nbytes}, 10)
+    looped = total.value
+    total.value = np.zeros(3)
+    for row in data:
+        executor([row])
+    np.testing.assert_array_equal(looped, total.value)
+
+
+def test_idle_threads_use_no_cpu():
+    f = mlp()
+    executor_of(f, 2)([np.ones((300, 300), "f4")])
+    time.sleep(0.05)
+    begin = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - begin < 0.05
+
+
+def test_a_team_serves_one_caller_at_a_time():
+    team = Team(2)
+    assert team.enter()
+    assert not team.enter()
+    team.leave()
+    assert team.enter()
+    team.leave()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_computes():
+    code = (
+        "import os, numpy as np, graphflow as gf\n"
+        "x = gf.placeholder(('n', 400)); f = gf.function([x], gf.sum(gf.tanh(x), axis=1))\n"
+        "data = np.ones((400, 400), 'f4'); want = f(data)\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os._exit(0 if np.array_equal(f(data), want) else 3)\n"
+        "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "0", done.stderr
+
+
+def test_interrupt_arrives_within_a_long_loop():
+    code = (
+        "import os, signal, threading, time, numpy as np, graphflow as gf\n"
+        "c, _ = gf.scan(lambda c, _: (gf.sin(c) + 1, None), gf.zeros((100000,)), length=200000)\n"
+        "f = gf.function([], gf.sum(c)).compile()\n"
+        "print('ready', flush=True)\n"
+        "threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
+        "begin = time.perf_counter()\n"
+        "try:\n"
+        "    f()\n"
+        "except KeyboardInterrupt:\n"
+        "    print(time.perf_counter() - begin)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert float(done.stdout.split()[1]) < 3.0, done.stderr
+
+
+def test_profile_and_memory():
+    f = mlp()
+    records = f.profile(np.ones((16, 300), "f4"))
+    assert len(records) == len(f.program.steps)
+    assert abs(sum(record.share for record in records) - 1) < 1e-6
+    memory = executor_of(f).memory({"batch": 16})
+    assert memory["arena"] >= memory["peak_live"] > 0
