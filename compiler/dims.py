@@ -409,6 +409,9 @@ def linear_offset(index: tuple[Size, ...], shape: tuple[Size, ...]) -> Size:
 
 def delinearize(offset: Size, shape: tuple[Size, ...]) -> tuple[Size, ...]:
     """The index of element `offset` in a dense array of `shape`; the inverse of linear_offset."""
+    if any(isinstance(size, int) and size == 0 for size in shape):
+        # There is no element; loops over the array run zero times.
+        return (0,) * len(shape)
     index: list[Size] = []
     for stride in row_major_strides(shape):
         step = floor_div(offset, stride)

@@ -115,3 +115,19 @@ def test_carry_must_keep_its_shape():
         gf.scan(lambda c, v: (v, v), gf.asarray(0.0), x)
     with pytest.raises(GraphError, match="length"):
         gf.scan(lambda c, _: (c, None), gf.asarray(0.0))
+
+
+def test_control_flow_is_saved_and_loaded(tmp_path):
+    from graphflow.io import load, save
+
+    x = gf.placeholder(("n", 3), name="x")
+    w = gf.variable(np.eye(3, dtype="f4") * 0.5, name="w")
+    last, (ys, _) = rnn(x, w, gf.zeros((3,)))
+    out = gf.cond(gf.sum(last) > 0, lambda: gf.sum(ys), lambda: -gf.sum(ys))
+    step = gf.function([x], out, updates=[(w, w - 0.1 * gf.grad(out, w))])
+    path = tmp_path / "step.gflow"
+    save(step, path)
+    loaded = load(path)
+    data = np.random.default_rng(2).normal(size=(4, 3)).astype("f4")
+    for _ in range(3):
+        assert loaded(data) == step(data)

@@ -69,7 +69,7 @@ def domain_of(nodes: Sequence[Node], outputs: Sequence[Node]) -> Domain:
         allowed = {domain.shape}
     if any(node.shape not in allowed for node in outputs):
         raise NotFusible("outputs of different shapes")
-    if reductions and domain.kept and domain.kept[-1] > domain.reduced[-1]:
+    if domain.kept and domain.reduced and domain.kept[-1] > domain.reduced[-1]:
         # Walking down columns for every output element would miss the cache each time.
         if any(node.shape == domain.shape for node in outputs):
             raise NotFusible("elements of columns that are summed first")
@@ -272,9 +272,8 @@ class LoopNest:
                 value = emitter.get(node.inputs[0], index)
                 at = emitter.size(position)
                 running = [self._element(emitter, array, name) for array in arrays[node]]
-                for array, (_, text) in zip(
-                    arrays[node], _updates(node, running, value, at), strict=True
-                ):
+                texts = node.op.update(running, value, at)  # type: ignore[attr-defined]
+                for array, text in zip(arrays[node], texts, strict=True):
                     emitter.statement(f"{array}[{name} - c0] = {text}")
             emitter.close_loop()
             self._close(emitter, reduced)
