@@ -66,9 +66,9 @@ def _between(order: Sequence[Node], wrt: Sequence[Node]) -> set[Node]:
     """Nodes on a path from `wrt`, found in one sweep; ints and bools carry no derivative."""
     needed = set(wrt)
     for node in order:
-        if node not in needed and node.op.differentiable:
-            if any(value in needed for value in node.inputs) and _carries_gradient(node):
-                needed.add(node)
+        depends = any(value in needed for value in node.inputs)
+        if depends and node.op.differentiable and _carries_gradient(node):
+            needed.add(node)
     return needed
 
 

@@ -118,7 +118,7 @@ class Dim:
 
     def source(self, name: Callable[[Atom], str]) -> str:
         """Python text of the polynomial; `name` gives the text of a Symbol or an Axis."""
-        parts = []
+        parts: list[str] = []
         for monomial, coefficient in self.terms:
             factors = [_atom_source(atom, name) for atom in monomial]
             if coefficient != 1 or not factors:
@@ -138,9 +138,7 @@ Size = int | Dim
 
 def _atom_source(atom: Atom, name: Callable[[Atom], str]) -> str:
     if isinstance(atom, FloorDiv):
-        return (
-            f"(({size_source(atom.numerator, name)}) // ({size_source(atom.denominator, name)}))"
-        )
+        return f"(({size_source(atom.numerator, name)}) // ({size_source(atom.denominator, name)}))"
     return name(atom)
 
 

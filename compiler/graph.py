@@ -13,7 +13,7 @@ from functools import cached_property
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from graphflow.compiler.spec import DimCheck, TensorSpec
+from graphflow.compiler.spec import DimCheck
 
 if TYPE_CHECKING:
     from graphflow.compiler.op import Op

@@ -503,9 +503,7 @@ class _Lifetimes:
 STATUS = TensorSpec("int64", (8,))
 
 
-def lower_control(
-    outer: Scheduler, node: Node, projections: Sequence[Node]
-) -> list[Step]:
+def lower_control(outer: Scheduler, node: Node, projections: Sequence[Node]) -> list[Step]:
     """Steps of an op with bodies; its results lie in the buffers of the projections."""
     targets: list[int] = []
     for index, spec in enumerate(node.spec):

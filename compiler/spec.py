@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -104,6 +105,7 @@ def canonical_shape(shape: object) -> tuple[Size, ...]:
     if isinstance(shape, (int, np.integer, str, Dim)):
         shape = (shape,)
     sizes: list[Size] = []
+    size: Any
     for position, size in enumerate(shape):  # type: ignore[call-overload, arg-type]
         if size is None:
             size = "batch" if position == 0 else f"dim{position}"
@@ -195,7 +197,9 @@ def normalize_axis(axis: int, ndim: int) -> int:
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
         raise ShapeError(f"axis {axis!r} is not an int")
     if not -ndim <= axis < ndim:
-        raise ShapeError(f"axis {axis} is out of range for {ndim} axes; expected {-ndim}..{ndim - 1}")
+        raise ShapeError(
+            f"axis {axis} is out of range for {ndim} axes; expected {-ndim}..{ndim - 1}"
+        )
     return int(axis) % ndim
 
 

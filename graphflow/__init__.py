@@ -9,12 +9,14 @@ from graphflow.creation import *
 from graphflow.function import Function, function
 from graphflow.functions import *
 from graphflow.gradient import *
+from graphflow.io import load, save
 from graphflow.linalg import einsum, matmul, matrix_transpose, outer, tensordot, vecdot
 from graphflow.manipulation import *
 from graphflow.random import seed
 from graphflow.statistics import *
 from graphflow.tensor import Tensor
 from graphflow.variable import Placeholder, Variable, placeholder, variable
+from graphflow.viz import viz
 
 __version__ = "0.1.0"
 

@@ -37,7 +37,9 @@ def cond(predicate: Any, true_fn: Callable, false_fn: Callable, *operands: Any) 
     test = as_tensor(predicate, name="cond").node
     if test.dtype != "bool" or test.shape != ():
         raise DTypeError(
-            with_line(f"cond: the predicate is {describe(test)}; expected a bool scalar, e.g. x > 0")
+            with_line(
+                f"cond: the predicate is {describe(test)}; expected a bool scalar, e.g. x > 0"
+            )
         )
     given = [map_structure(lambda v: as_tensor(v, name="cond"), item) for item in operands]
     flat = [tensor.node for tensor in flatten_structure(given)]

@@ -109,7 +109,9 @@ class Binding:
 
 
 class _Coder:
-    def __init__(self, program: Program, addresses: Sequence[int], env: dict[str, int], threads: int):
+    def __init__(
+        self, program: Program, addresses: Sequence[int], env: dict[str, int], threads: int
+    ):
         self.program = program
         self.addresses = addresses
         self.env = env

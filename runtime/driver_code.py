@@ -261,9 +261,8 @@ def run(context):  # type: ignore[no-untyped-def]
                 set_word(slot, 1, word(slot, 1) + end - begin)
                 set_word(slot, 2, begin)
                 set_word(slot, 3, end)
-            if word(row, 8) != 0:
-                if word(status, 0) != 0:
-                    return -1
+            if word(row, 8) != 0 and word(status, 0) != 0:
+                return -1
         elif opcode == COPY:
             source, target = word(pointers, word(row, 1)), word(pointers, word(row, 2))
             copy_bytes(target, source, word(row, 3))
@@ -307,5 +306,5 @@ def build(name: str) -> bytes:
     from graphflow.runtime.jit import compile_function
 
     signatures = {"run": types.int64(types.int64), "work": types.int64(types.int64, types.int64)}
-    functions = {"run": run, "work": work}
+    functions: dict[str, Any] = {"run": run, "work": work}
     return compile_function(functions[name], signatures[name], f"gf_{name}")

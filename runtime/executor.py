@@ -218,9 +218,7 @@ class Executor:
         assert context.binding is not None
         outputs = [
             np.empty(shape, spec.dtype)
-            for shape, spec in zip(
-                context.binding.output_shapes, self.program.outputs, strict=True
-            )
+            for shape, spec in zip(context.binding.output_shapes, self.program.outputs, strict=True)
         ]
         for number in self.slots["input"]:
             pointers[number] = arrays[buffers[number].slot].ctypes.data

@@ -48,7 +48,9 @@ def test_recurrent_scan_and_its_gradient(length):
 
 def test_reverse_scan_with_swapped_carries():
     x = gf.placeholder(("n",), name="x")
-    (a, b), rows = gf.scan(lambda c, v: ((c[1], c[0] + v), c[0]), (gf.asarray(1.0), gf.asarray(2.0)), x, reverse=True)
+    (a, b), rows = gf.scan(
+        lambda c, v: ((c[1], c[0] + v), c[0]), (gf.asarray(1.0), gf.asarray(2.0)), x, reverse=True
+    )
     data = np.arange(1, 5, dtype="f4")
     got_a, got_b, got_rows = run_both([x], [a, b, rows], data)
     one, two, kept = np.float32(1), np.float32(2), []

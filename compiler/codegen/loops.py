@@ -69,10 +69,10 @@ def domain_of(nodes: Sequence[Node], outputs: Sequence[Node]) -> Domain:
         allowed = {domain.shape}
     if any(node.shape not in allowed for node in outputs):
         raise NotFusible("outputs of different shapes")
-    if domain.kept and domain.reduced and domain.kept[-1] > domain.reduced[-1]:
+    columns = domain.kept and domain.reduced and domain.kept[-1] > domain.reduced[-1]
+    if columns and any(node.shape == domain.shape for node in outputs):
         # Walking down columns for every output element would miss the cache each time.
-        if any(node.shape == domain.shape for node in outputs):
-            raise NotFusible("elements of columns that are summed first")
+        raise NotFusible("elements of columns that are summed first")
     return domain
 
 
@@ -124,9 +124,7 @@ class LoopNest:
         emitter = self._emit([*kept, *reduced], columns)
         return self._draft(emitter, kept, reduced, columns)
 
-    def _collapse(
-        self, axes: list[LoopAxis], probe: GroupEmitter, prefix: str
-    ) -> list[LoopAxis]:
+    def _collapse(self, axes: list[LoopAxis], probe: GroupEmitter, prefix: str) -> list[LoopAxis]:
         """Join neighbours that every access walks with one stride; drop axes of size 1."""
         touched = {a.offset for a in probe.loads} | {a.offset for a in probe.stores}
         touched |= set(probe.sizes)
@@ -313,10 +311,7 @@ class LoopNest:
         columns: bool,
     ) -> KernelDraft:
         work = sum(node.op.cost for node in self.nodes) + len(emitter.loads)
-        if columns and len(kept) == 1:
-            parallel = kept[-1]
-        else:
-            parallel = kept[0] if kept else None
+        parallel = kept[0] if kept else None
         inner = [a.extent for a in (*kept, *reduced) if a is not parallel]
         pairs = [] if self.reductions else emitter.in_place_pairs()
         return emitter.writer.draft(
@@ -335,15 +330,15 @@ def _name(variable: Size) -> str:
     return atom.name
 
 
-def _updates(
-    node: Node, state: list[str], value: str, position: str
-) -> list[tuple[str, str]]:
+def _updates(node: Node, state: list[str], value: str, position: str) -> list[tuple[str, str]]:
     """(name, new text) of the running values of a reduction."""
     texts = node.op.update(state, value, position)  # type: ignore[attr-defined]
     if len(texts) > 1:
         # All new values are made from the old ones.
-        return [(", ".join(state), ", ".join(texts))] if state[0].isidentifier() else list(
-            zip(state, texts, strict=True)
+        return (
+            [(", ".join(state), ", ".join(texts))]
+            if state[0].isidentifier()
+            else list(zip(state, texts, strict=True))
         )
     return list(zip(state, texts, strict=True))
 

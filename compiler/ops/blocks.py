@@ -9,12 +9,12 @@ from graphflow.compiler.graph import Node
 from graphflow.compiler.op import ops
 
 
-def full(shape: Sequence[Size], value: float | int | bool, dtype: str) -> Node:
+def full(shape: Sequence[Size], value: float | bool, dtype: str) -> Node:
     """A tensor of one value."""
     return ops.full(shape=tuple(shape), value=value, dtype=dtype)
 
 
-def full_like(node: Node, value: float | int | bool) -> Node:
+def full_like(node: Node, value: float | bool) -> Node:
     return full(node.shape, value, node.dtype)
 
 

@@ -56,7 +56,9 @@ def _check_same(what: str, expected: TensorSpec, got: TensorSpec) -> None:
         is_equal(a, b, what) for a, b in zip(expected.shape, got.shape, strict=True)
     )
     if not same:
-        raise ShapeError(f"{what} is {shape_text(got.shape)}, expected {shape_text(expected.shape)}")
+        raise ShapeError(
+            f"{what} is {shape_text(got.shape)}, expected {shape_text(expected.shape)}"
+        )
 
 
 @register
@@ -108,9 +110,7 @@ class Cond(Control):
         operands = node.inputs[1:]
         wanted = [k for k, x in enumerate(operands) if is_float(x.dtype)]
         given = [k for k, c in enumerate(ct) if c is not None]
-        bodies = {
-            name: _reverse(node.attrs[name], given, wanted) for name in ("then", "otherwise")
-        }
+        bodies = {name: _reverse(node.attrs[name], given, wanted) for name in ("then", "otherwise")}
         reverse = ops.cond(node.inputs[0], *operands, *(ct[k] for k in given), **bodies)
         parts: list[Node | None] = [None] * len(node.inputs)
         for k, part in zip(wanted, results(reverse), strict=True):
@@ -126,8 +126,9 @@ class Cond(Control):
         )
         return [Branch(operands[0], *sides)]
 
-    def reference(self, pick: np.ndarray, *arrays: np.ndarray, **attrs: Any) -> Any:
-        return tuple(run_body(attrs["then" if pick else "otherwise"], arrays))
+    def reference(self, *arrays: np.ndarray, **attrs: Any) -> Any:
+        pick, *operands = arrays
+        return tuple(run_body(attrs["then" if pick else "otherwise"], operands))
 
 
 def _placeholders(nodes: Sequence[Node]) -> tuple[Node, ...]:

@@ -64,7 +64,7 @@ class Literal:
     def _key(self) -> tuple[str, tuple[int, ...], bytes]:
         # A digest, made when first compared: a copy of the bytes would double large constants.
         if self._digest is None:
-            self._digest = hashlib.sha256(self.array.reshape(-1).view(np.uint8)).digest()
+            self._digest = hashlib.sha256(self.array.reshape(-1).view(np.uint8).data).digest()
         return self.array.dtype.name, self.array.shape, self._digest
 
     def __eq__(self, other: object) -> bool:

@@ -31,10 +31,14 @@ def _raise_out_of_range(op: str, indices: np.ndarray, low: int, bound: int) -> N
     if bad.any():
         position = int(np.flatnonzero(bad)[0])
         value = int(indices.reshape(-1)[position])
-        raise IndexOutOfRange(f"{op}: index {value} at position {position}; expected {low}..{bound - 1}")
+        raise IndexOutOfRange(
+            f"{op}: index {value} at position {position}; expected {low}..{bound - 1}"
+        )
 
 
-def checked_index(node: Node, indices: Node, at: tuple[Size, ...], bound: Size, emit: Emitter) -> Size:
+def checked_index(
+    node: Node, indices: Node, at: tuple[Size, ...], bound: Size, emit: Emitter
+) -> Size:
     """The index element at `at`, negative ones counted from the end, checked against `bound`."""
     raw = emit.get(indices, at)
     size = emit.size(bound)
@@ -141,7 +145,11 @@ class ScatterAdd(Template):
         _raise_out_of_range("scatter_add", indices, -size, size)
         out = np.zeros((*x.shape[:axis], size, *x.shape[axis + count :]), x.dtype)
         flat = x.reshape(*x.shape[:axis], indices.size, *x.shape[axis + count :])
-        np.add.at(np.moveaxis(out, axis, 0), indices.reshape(-1).astype(np.int64), np.moveaxis(flat, axis, 0))
+        np.add.at(
+            np.moveaxis(out, axis, 0),
+            indices.reshape(-1).astype(np.int64),
+            np.moveaxis(flat, axis, 0),
+        )
         return out
 
     def emit(self, node: Node, kernel: TemplateKernel) -> KernelDraft:
@@ -149,7 +157,9 @@ class ScatterAdd(Template):
         axis = node.attrs["axis"]
         outer, inner = product(x.shape[:axis]), product(x.shape[axis + indices.ndim :])
         source, where, out = kernel.buffer(x), kernel.buffer(indices), kernel.output(node)
-        count, width, rows = (kernel.size(s) for s in (indices.spec.size, inner, node.attrs["size"]))
+        count, width, rows = (
+            kernel.size(s) for s in (indices.spec.size, inner, node.attrs["size"])
+        )
         cast = CAST[node.dtype]
         # Outer slices are independent; inside one, rows are added in order, so the result does
         # not depend on the number of threads.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -70,9 +71,7 @@ def _reshaped_index(
     while front < min(len(shape), len(source)) and shape[front] == source[front]:
         front += 1
     back = 0
-    while (
-        back < min(len(shape), len(source)) - front and shape[-1 - back] == source[-1 - back]
-    ):
+    while back < min(len(shape), len(source)) - front and shape[-1 - back] == source[-1 - back]:
         back += 1
     inner, outer = slice(front, len(shape) - back), slice(front, len(source) - back)
     offset = linear_offset(index[inner], shape[inner])
@@ -164,7 +163,9 @@ class Slice(Movement):
                 continue
             low, high = ends if stride > 0 else ends[::-1]
             if not all(is_at_least_zero(s, axis) for s in (size, low, have - 1 - high)):
-                raise ShapeError(f"slice: axis {axis} runs {ends[0]}..{ends[1]}, outside 0..{have - 1}")
+                raise ShapeError(
+                    f"slice: axis {axis} runs {ends[0]}..{ends[1]}, outside 0..{have - 1}"
+                )
         return x.with_shape(shape)
 
     def vjp(self, node: Node, ct: Node) -> list[Node | None]:
@@ -181,9 +182,7 @@ class Slice(Movement):
             low.append(0 if empty else first)
             high.append(have if empty else have - first - span)
             inside.append(abs(stride) - 1)
-        return [
-            ops.pad(ct, zeros_of(ct), low=tuple(low), high=tuple(high), interior=tuple(inside))
-        ]
+        return [ops.pad(ct, zeros_of(ct), low=tuple(low), high=tuple(high), interior=tuple(inside))]
 
     def reference(self, x: np.ndarray, **attrs: Any) -> np.ndarray:  # type: ignore[override]
         start, step, shape = attrs["start"], attrs["step"], attrs["shape"]
@@ -289,9 +288,7 @@ def _pad_axis(
     return out[tuple(where)]
 
 
-def crop(
-    node: Node, low: tuple[Size, ...], step: tuple[int, ...], shape: tuple[Size, ...]
-) -> Node:
+def crop(node: Node, low: tuple[Size, ...], step: tuple[int, ...], shape: tuple[Size, ...]) -> Node:
     """node[low + i step], zero where that lies outside: the transpose of a pad."""
     before = tuple(max(-a, 0) if isinstance(a, int) else 0 for a in low)
     ends = [a + (n - 1) * s + 1 for a, n, s in zip(low, shape, step, strict=True)]
@@ -300,9 +297,7 @@ def crop(
         for e, have in zip(ends, node.shape, strict=True)
     )
     if any(before) or any(after):
-        node = ops.pad(
-            node, zeros_of(node), low=before, high=after, interior=(0,) * node.ndim
-        )
+        node = ops.pad(node, zeros_of(node), low=before, high=after, interior=(0,) * node.ndim)
     start = tuple(a + b if isinstance(a, int) else a for a, b in zip(low, before, strict=True))
     empty = [isinstance(n, int) and n == 0 for n in shape]
     start = tuple(0 if e else s for s, e in zip(start, empty, strict=True))
@@ -359,7 +354,6 @@ class Concat(Map):
             tests += [f"({position} < {emit.size(ends[number])})"]
             inside = emit.assign(" & ".join(tests), "bool", position)
             local = (*index[:axis], index[axis] - begin, *index[axis + 1 :])
-            result = emit.guarded(
-                inside, lambda x=node.inputs[number], at=local: emit.get(x, at), result, node.dtype
-            )
+            part = partial(emit.get, node.inputs[number], local)
+            result = emit.guarded(inside, part, result, node.dtype)
         return result

@@ -169,7 +169,9 @@ class ArgExtremum(Reduction):
         if len(attrs["axes"]) != 1:
             raise ShapeError(f"{self.name}: axes {attrs['axes']}; expected exactly one axis")
         if attrs["axes"][0] < x.ndim and x.shape[attrs["axes"][0]] == 0:
-            raise ShapeError(f"{self.name}: there is no element along axis {attrs['axes'][0]} of {x}")
+            raise ShapeError(
+                f"{self.name}: there is no element along axis {attrs['axes'][0]} of {x}"
+            )
         return super().infer(x, **attrs)
 
     def result_dtype(self, dtype: str) -> str:

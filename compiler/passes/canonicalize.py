@@ -1,8 +1,8 @@
 """One form for each meaning: moves that do nothing go, moves in a row become one.
 
-    %1 = reshape(%0, (4, 6))
-    %2 = reshape(%1, (24,))         ->      %1 = reshape(%0, (24,))
-    %3 = stop_gradient(%2)
+%1 = reshape(%0, (4, 6))
+%2 = reshape(%1, (24,))         ->      %1 = reshape(%0, (24,))
+%3 = stop_gradient(%2)
 """
 
 from __future__ import annotations
@@ -84,9 +84,7 @@ def _slice(node: Node) -> Node:
 
 
 def _pad(node: Node) -> Node:
-    none = all(
-        value == 0 for key in ("low", "high", "interior") for value in node.attrs[key]
-    )
+    none = all(value == 0 for key in ("low", "high", "interior") for value in node.attrs[key])
     return node.inputs[0] if none else node
 
 

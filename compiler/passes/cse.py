@@ -1,8 +1,8 @@
 """Equal nodes become one.
 
-    %1 = exp(%0)
-    %2 = exp(%0)                    ->      %1 = exp(%0)
-    %3 = add(%1, %2)                        %2 = add(%1, %1)
+%1 = exp(%0)
+%2 = exp(%0)                    ->      %1 = exp(%0)
+%3 = add(%1, %2)                        %2 = add(%1, %1)
 """
 
 from __future__ import annotations

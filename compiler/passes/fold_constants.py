@@ -1,8 +1,8 @@
 """Compute what does not depend on inputs or variables.
 
-    %0 = full((), 2.0)
-    %1 = full((), 3.0)              ->      %2 = full((), 6.0)
-    %2 = multiply(%0, %1)
+%0 = full((), 2.0)
+%1 = full((), 3.0)              ->      %2 = full((), 6.0)
+%2 = multiply(%0, %1)
 """
 
 from __future__ import annotations
@@ -39,7 +39,12 @@ def fold_constants(graph: Graph) -> Graph:
 def _value(node: Node, values: dict[Node, np.ndarray]) -> np.ndarray | None:
     if node.op.stateful or not isinstance(node.spec, TensorSpec):
         return None
-    if any(isinstance(size, Dim) for size in node.shape) or node.spec.nbytes > MOST_BYTES:
+    nbytes = node.spec.nbytes
+    if (
+        isinstance(nbytes, Dim)
+        or any(isinstance(s, Dim) for s in node.shape)
+        or nbytes > MOST_BYTES
+    ):
         return None
     if any(isinstance(item, Dim) for value in node.attrs.values() for item in _items(value)):
         return None

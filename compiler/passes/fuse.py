@@ -158,7 +158,9 @@ class _Fuser:
             return False
         if not isinstance(node.op, (Map, Reduction, Template)):
             return False
-        if self._leaves_and_returns(node, numbers) or not self._fits(node, members, numbers, template):
+        if self._leaves_and_returns(node, numbers) or not self._fits(
+            node, members, numbers, template
+        ):
             return False
         kept, *others = sorted(numbers)
         for number in others:

@@ -60,7 +60,7 @@ def _add(node: Node) -> Node:
     return node
 
 
-def _is_negative_zero(value: float | int | bool | None) -> bool:
+def _is_negative_zero(value: float | bool | None) -> bool:
     return isinstance(value, float) and value == 0 and math.copysign(1.0, value) < 0
 
 

@@ -1,0 +1,18 @@
+"""A private kernel cache and verified passes for the whole run."""
+
+import os
+import tempfile
+
+import numpy as np
+import pytest
+
+# Set before graphflow is imported anywhere; child processes inherit both.
+_cache = tempfile.TemporaryDirectory(prefix="graphflow-test-cache-")
+os.environ.setdefault("GRAPHFLOW_CACHE_DIR", _cache.name)
+os.environ.setdefault("GRAPHFLOW_CHECK", "1")
+
+
+@pytest.fixture
+def rng():
+    """The same random numbers in every run."""
+    return np.random.default_rng(1234)
