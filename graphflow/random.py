@@ -1,7 +1,9 @@
 """Random tensors: a generator's state in, tensors of random numbers out, new ones on every call.
 
 The state is a variable like any other, int64 (seed, counter). A function that draws from it adds 1
-to the counter on each call, unless its updates say otherwise. The numbers follow from the seed, the
+to the counter on each call, unless its updates say otherwise. Inside `gf.scan` every pass sees one
+state, so it draws the same numbers; draw them outside, one row per pass, where that is not meant.
+The numbers follow from the seed, the
 counter, and the order in which the draws were written; threads and fusion do not change them.
 """
 
@@ -11,6 +13,7 @@ import math
 import secrets
 import threading
 from typing import Any
+from weakref import WeakSet
 
 import numpy as np
 
@@ -40,6 +43,10 @@ __all__ = [
 ]
 
 
+#: the states of all generators
+_states: WeakSet[Node] = WeakSet()
+
+
 class Generator:
     """A source of random numbers.
 
@@ -55,6 +62,7 @@ class Generator:
         self.state: Variable = variable(_state_of(first), name=name, trainable=False)
         self._streams = 0
         self._lock = threading.Lock()
+        _states.add(self.state.node)
 
     def seed(self, seed: int) -> None:
         """Start again: functions that exist repeat their numbers, and so do graphs built anew."""
@@ -110,9 +118,14 @@ def seed(seed: int) -> None:
 
 
 def generator_updates(graph: Graph) -> list[tuple[Node, Node]]:
-    """Pairs (state, state with the next counter) of the generators that a graph draws from."""
+    """Pairs (state, state with the next counter) of the generators that a graph draws from.
+
+    A state counts if a random op reads it (which holds for loaded graphs too), or if it was made by
+    a Generator (a loop's body draws from it unseen).
+    """
     written = {target for target, _ in graph.updates}
     states = dict.fromkeys(node.inputs[0] for node in graph.nodes if isinstance(node.op, RandomOp))
+    states |= dict.fromkeys(node for node in graph.variables if node in _states)
     step = np.array([0, 1], np.int64)
     return [
         (state, ops.add(state, ops.constant(value=step)))

@@ -110,6 +110,23 @@ def test_an_update_of_the_user_takes_the_place_of_the_automatic_one():
     np.testing.assert_array_equal(state.value, [1, 0])
 
 
+def test_draws_inside_a_loop_advance_the_counter_too():
+    x = gf.placeholder((4, 3))
+
+    def body(carry, row):
+        kept = gf.nn.dropout(row, 0.5)
+        return carry + kept, kept
+
+    _, rows = gf.scan(body, gf.zeros((3,)), x)
+    f = gf.function([x], rows, mode="interpret")
+    data = np.ones((4, 3), "f")
+    assert len(f.graph.updates) == 1
+    # One draw for all passes, another one on the next call.
+    calls = np.array([f(data) for _ in range(8)])
+    np.testing.assert_array_equal(calls, np.broadcast_to(calls[:, :1], calls.shape))
+    assert len(np.unique(calls[:, 0], axis=0)) > 1
+
+
 def test_a_function_without_draws_leaves_the_generator_alone():
     x = gf.placeholder((2,))
     assert gf.function([x], x + 1).graph.updates == ()

@@ -178,9 +178,8 @@ class Slice(Movement):
         for first, stride, size, have in zip(start, step, shape, x.shape, strict=True):
             span = (size - 1) * abs(stride) + 1
             first = first if stride > 0 else first + (size - 1) * stride
-            empty = isinstance(size, int) and size == 0
-            low.append(0 if empty else first)
-            high.append(have if empty else have - first - span)
+            low.append(first)
+            high.append(have - first - span)
             inside.append(abs(stride) - 1)
         return [ops.pad(ct, zeros_of(ct), low=tuple(low), high=tuple(high), interior=tuple(inside))]
 
@@ -211,8 +210,9 @@ def zeros_of(node: Node) -> Node:
 class Pad(Map):
     """y = x inside a frame of `fill`, with `interior` fills between neighbours.
 
-    Size of an axis: low + (n - 1)(interior + 1) + 1 + high (low + high for n = 0). `low` and
-    `high` may be negative, which crops. x̄ = the matching slice of ȳ; fill̄ = the rest's sum.
+    Size of an axis: low + (n - 1)(interior + 1) + 1 + high, for n = 0 too, so that it is one
+    formula for named dims. `low` and `high` may be negative, which crops. x̄ = the matching slice
+    of ȳ; fill̄ = the rest's sum.
     """
 
     attributes: ClassVar[Mapping[str, str]] = {"high": "sizes", "interior": "ints", "low": "sizes"}
@@ -229,9 +229,10 @@ class Pad(Map):
         for axis, (before, after, between, size) in enumerate(
             zip(low, high, interior, x.shape, strict=True)
         ):
-            span = 0 if isinstance(size, int) and size == 0 else (size - 1) * (between + 1) + 1
-            result = before + span + after
-            if isinstance(result, int) and result < 0:
+            if between < 0:
+                raise ShapeError(f"pad: interior of axis {axis} is {between}; expected at least 0")
+            result = before + (size - 1) * (between + 1) + 1 + after
+            if not is_at_least_zero(result, axis):
                 raise ShapeError(f"pad: axis {axis} of size {size} would get {result} elements")
             shape.append(result)
         return x.with_shape(shape)
@@ -276,8 +277,11 @@ def _pad_axis(
     x: np.ndarray, fill: np.ndarray, axis: int, low: int, high: int, interior: int
 ) -> np.ndarray:
     size = x.shape[axis]
-    span = (size - 1) * (interior + 1) + 1 if size else 0
+    span = (size - 1) * (interior + 1) + 1
     shape = list(x.shape)
+    if size == 0:
+        shape[axis] = low + span + high
+        return np.full(shape, fill, x.dtype)
     shape[axis] = max(low, 0) + span + max(high, 0)
     out = np.full(shape, fill, x.dtype)
     front = max(low, 0)

@@ -139,8 +139,10 @@ class SpreadWindows(Map):
             tests.append(f"({emit.size(position)} < {emit.size(size)})")
             if s != 1:
                 tests.append(f"({emit.size(offset - position * s)} == 0)")
-        inside = emit.assign(" & ".join(tests), "bool", *map(emit.size, index))
         at = (index[0], *out, *taps, index[-1])
+        if not tests:
+            return emit.get(x, at)
+        inside = emit.assign(" & ".join(tests), "bool", *map(emit.size, index))
         zero = f"{CAST[node.dtype]}(0)"
         return emit.guarded(inside, lambda: emit.get(x, at), zero, node.dtype)
 

@@ -6,12 +6,18 @@ from typing import Any as AnyType
 
 import numpy as np
 
-from graphflow.compiler.dims import product
+from graphflow.compiler.dims import floor_div, product
 from graphflow.compiler.errors import ShapeError
 from graphflow.compiler.graph import Node
 from graphflow.compiler.op import CAST, Reduction, ops, register
-from graphflow.compiler.ops.blocks import as_dtype, expand_reduced, where
-from graphflow.compiler.spec import TensorSpec, is_float
+from graphflow.compiler.ops.blocks import (
+    as_dtype,
+    expand_reduced,
+    full_like,
+    where,
+    zeros_like,
+)
+from graphflow.compiler.spec import TensorSpec, is_equal, is_float
 
 
 def _expanded(node: Node, value: Node) -> Node:
@@ -47,21 +53,30 @@ class Prod(Reduction):
         return [f"mul_fast({state[0]}, {value})"]
 
     def vjp(self, node: Node, ct: Node) -> list[Node | None]:
-        # The product of the others without dividing by a zero: one zero leaves the product of the
-        # rest at its place, two leave nothing.
+        # The product of the others, without dividing by a zero: y / x where there is none. `lost`
+        # holds the zeros as values, so that the derivative of this rule is right as well.
         (x,) = node.inputs
-        zero = ops.equal(x, ops.full(shape=(), value=0, dtype=x.dtype))
-        others = ops.prod(where(zero, 1.0, x), axes=node.attrs["axes"])
-        count = ops.sum(as_dtype(zero, x.dtype), axes=node.attrs["axes"])
-        none = _expanded(node, ops.equal(count, ops.full(shape=(), value=0, dtype=x.dtype)))
-        one = _expanded(node, ops.equal(count, ops.full(shape=(), value=1, dtype=x.dtype)))
-        rest = _expanded(node, others)
+        axes = node.attrs["axes"]
+        zero = ops.equal(x, zeros_like(x))
         safe = where(zero, 1.0, x)
-        alone = where(ops.logical_and(one, zero), rest, 0.0)
-        return [_expanded(node, ct) * where(none, rest / safe, alone)]
+        rest = _expanded(node, ops.prod(safe, axes=axes))
+        lost = _expanded(node, ops.sum(where(zero, x, 0.0), axes=axes))
+        count = _expanded(node, ops.sum(as_dtype(zero, x.dtype), axes=axes))
+        none, one, two = (ops.equal(count, full_like(count, k)) for k in (0.0, 1.0, 2.0))
+        with_one = where(zero, rest, lost * rest / safe)
+        with_two = where(ops.logical_and(zero, two), (lost - x) * rest, 0.0)
+        return [_expanded(node, ct) * where(none, rest / safe, where(one, with_one, with_two))]
 
     def reference(self, x: np.ndarray, **attrs: AnyType) -> np.ndarray:  # type: ignore[override]
         return np.prod(x, axis=attrs["axes"], dtype=x.dtype)
+
+
+def _check_not_empty(name: str, x: TensorSpec, axes: tuple[int, ...]) -> None:
+    """There is an element along the axes; for named dims this is checked when running."""
+    size = product(x.shape[a] for a in axes if a < x.ndim)
+    # 1 // (size + 1) is 1 for a size of 0, and 0 for any other.
+    if not is_equal(floor_div(1, size + 1), 0, f"{name} needs an element along axes {axes}"):
+        raise ShapeError(f"{name}: there is no element along axes {axes} of {x}")
 
 
 class Extremum(Reduction):
@@ -70,8 +85,7 @@ class Extremum(Reduction):
     domain = "any"
 
     def infer(self, x: TensorSpec, **attrs: AnyType) -> TensorSpec:  # type: ignore[override]
-        if product(x.shape[a] for a in attrs["axes"] if a < x.ndim) == 0:
-            raise ShapeError(f"{self.name}: there is no element along axes {attrs['axes']} of {x}")
+        _check_not_empty(self.name, x, attrs["axes"])
         return super().infer(x, **attrs)
 
     def vjp(self, node: Node, ct: Node) -> list[Node | None]:

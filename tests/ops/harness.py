@@ -12,7 +12,7 @@ from graphflow.compiler.dims import Size, symbol
 from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.interpreter import bind_dims, evaluate
 from graphflow.compiler.op import ops
-from tests.ops.cases import Sample
+from tests.ops.samples import Sample
 
 DEFAULT_RTOL = {"float32": 3e-6, "float64": 1e-13}
 
