@@ -1,0 +1,1 @@
+"""Timings beside the peers; nothing here is a test."""
