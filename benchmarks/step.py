@@ -8,6 +8,7 @@ turns, round by round, so that a noisy machine is noisy for all; ratios come fro
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -31,7 +32,7 @@ def first_weights() -> list[np.ndarray]:
     """The same start for every side: matrix, bias, matrix, bias, ..."""
     rng = np.random.default_rng(0)
     weights = []
-    for inputs, outputs in zip(SIZES, SIZES[1:], strict=False):
+    for inputs, outputs in itertools.pairwise(SIZES):
         weights.append((rng.normal(size=(inputs, outputs)) / np.sqrt(inputs)).astype("f4"))
         weights.append(np.zeros(outputs, "f4"))
     return weights
@@ -229,7 +230,9 @@ predict(np.zeros((1, 784), "f4"))
 gf.save(predict, sys.argv[1])
 """
 
-_PREDICT = "import sys, numpy as np, graphflow as gf; gf.load(sys.argv[1])(np.zeros((1, 784), 'f4'))"
+_PREDICT = (
+    "import sys, numpy as np, graphflow as gf; gf.load(sys.argv[1])(np.zeros((1, 784), 'f4'))"
+)
 
 
 def starts() -> dict[str, float]:

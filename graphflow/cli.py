@@ -172,7 +172,8 @@ def _bench(args: argparse.Namespace) -> None:
         rng = np.random.default_rng(0)
         arrays = [_random(rng, node.spec, env) for node in function.graph.inputs]
         function(*arrays)
-        times, begin = [], time.perf_counter()
+        times: list[float] = []
+        begin = time.perf_counter()
         while time.perf_counter() - begin < args.seconds or len(times) < 5:
             at = time.perf_counter()
             function(*arrays)

@@ -3,8 +3,8 @@
 The state is a variable like any other, int64 (seed, counter). A function that draws from it adds 1
 to the counter on each call, unless its updates say otherwise. Inside `gf.scan` every pass sees one
 state, so it draws the same numbers; draw them outside, one row per pass, where that is not meant.
-The numbers follow from the seed, the
-counter, and the order in which the draws were written; threads and fusion do not change them.
+The numbers follow from the seed, the counter, and the order in which the draws were written;
+threads and fusion do not change them.
 """
 
 from __future__ import annotations

@@ -182,10 +182,7 @@ class ArgExtremum(Reduction):
     def infer(self, x: TensorSpec, **attrs: AnyType) -> TensorSpec:  # type: ignore[override]
         if len(attrs["axes"]) != 1:
             raise ShapeError(f"{self.name}: axes {attrs['axes']}; expected exactly one axis")
-        if attrs["axes"][0] < x.ndim and x.shape[attrs["axes"][0]] == 0:
-            raise ShapeError(
-                f"{self.name}: there is no element along axis {attrs['axes'][0]} of {x}"
-            )
+        _check_not_empty(self.name, x, attrs["axes"])
         return super().infer(x, **attrs)
 
     def result_dtype(self, dtype: str) -> str:

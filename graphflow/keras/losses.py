@@ -86,7 +86,7 @@ def categorical_crossentropy(
         from_logits: whether y_pred is z with p = softmax(z), and not p.
         label_smoothing: targets are moved towards 1 / classes by this share.
     """
-    classes = as_tensor(y_pred).shape[axis]
+    classes: Any = as_tensor(y_pred).shape[axis]
     floor = 1 / classes if label_smoothing else 0.0
     truth, output = _smoothed(y_true, y_pred, label_smoothing, floor)
     return nn.categorical_cross_entropy(truth, output, from_logits, axis)

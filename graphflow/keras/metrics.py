@@ -15,7 +15,7 @@ import numpy as np
 from graphflow import functions, nn, statistics
 from graphflow.compiler.dims import product
 from graphflow.compiler.spec import is_integer
-from graphflow.creation import size_value
+from graphflow.creation import ones_like, size_value
 from graphflow.errors import GraphError
 from graphflow.keras import losses
 from graphflow.keras.naming import snake_case
@@ -84,7 +84,7 @@ class Metric:
         """The present sums."""
         return [float(state.storage) for state in self.variables]
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
+    def __call__(self, y_true: Any, y_pred: Any = None, sample_weight: Any = None) -> float:
         self.update_state(y_true, y_pred, sample_weight)
         return self.result()
 
@@ -108,7 +108,7 @@ def _weighted_sum(values: Tensor, sample_weight: Any) -> list[Tensor]:
     if sample_weight is None:
         count = Tensor(size_value(product(values.shape), values.dtype))
         return [statistics.sum(values), count]
-    ones = functions.where(values == values, 1.0, 1.0)
+    ones = ones_like(values)
     return [statistics.sum(losses.weighted(part, sample_weight)) for part in (values, ones)]
 
 
@@ -209,7 +209,8 @@ def sparse_categorical_accuracy(y_true: Any, y_pred: Any) -> Tensor:
 def sparse_top_k_categorical_accuracy(y_true: Any, y_pred: Any, k: int = 5) -> Tensor:
     """Whether fewer than k outputs are larger than that of the label"""
     output = as_tensor(y_pred)
-    hit = nn.one_hot(_labels(y_true, output), output.shape[-1], dtype="bool")
+    classes: Any = output.shape[-1]
+    hit = nn.one_hot(_labels(y_true, output), classes, dtype="bool")
     own = statistics.sum(functions.where(hit, output, 0.0), -1, keepdims=True)
     better = statistics.sum(functions.astype(output > own, "int64"), -1)
     return functions.astype(better < k, "float32")

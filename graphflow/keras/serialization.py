@@ -77,7 +77,8 @@ class Table:
         Raises:
             GraphError: the class is not in the table, or its arguments are wrong.
         """
-        name, arguments = config.get("class_name"), config.get("config", {})
+        name: Any = config.get("class_name")
+        arguments = config.get("config", {})
         cls = (_custom.get() or {}).get(name) or self.classes.get(name)
         if not isinstance(name, str) or cls is None or not isinstance(arguments, Mapping):
             raise GraphError(

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from graphflow.compiler.dims import symbol
+from graphflow.compiler.errors import ShapeError
 from graphflow.compiler.graph import Graph
+from graphflow.compiler.interpreter import evaluate
+from graphflow.compiler.op import ops
 from graphflow.compiler.pipeline import compile_graph, pass_names
 from graphflow.compiler.spec import is_float
 from graphflow.runtime.executor import Executor
@@ -46,3 +50,19 @@ def test_compiled_values_are_those_of_the_reference(name):
     for number, (row, got) in enumerate(zip(built, results, strict=True)):
         (expected,) = value_of([row.node], row.values)
         assert_close(got, expected, row.sample, f"{name}, row {number}: {row.sample.attrs}")
+
+
+@pytest.mark.parametrize("name", ["max", "min", "argmax", "argmin"])
+def test_an_extreme_of_no_elements_is_refused_when_running(name):
+    """A named dim may turn out to be 0; other axes may be."""
+    x = ops.placeholder(shape=(symbol("n"), symbol("m")), dtype="float32", name="x")
+    graph = Graph((x,), (ops.find(name)(x, axes=(1,)),))
+    run = Executor(compile_graph(graph, name).program, [])
+    for shape, legal in (((2, 3), True), ((0, 3), True), ((2, 0), False)):
+        data = np.ones(shape, "f")
+        for call in (run, lambda arrays: evaluate(graph, arrays, {})[0]):
+            if legal:
+                assert call([data])[0].shape == shape[:1]
+                continue
+            with pytest.raises(ShapeError, match="needs an element"):
+                call([data])

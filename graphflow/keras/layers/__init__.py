@@ -38,7 +38,44 @@ from graphflow.keras.layers.pooling import (
 from graphflow.keras.layers.regularization import Dropout
 from graphflow.keras.layers.reshaping import Flatten, Permute, Reshape, ZeroPadding2D
 
-__all__ = [name for name in dir() if not name.startswith("_") and name[0].isalpha()]
+__all__ = [
+    "Activation",
+    "Add",
+    "Average",
+    "AveragePooling2D",
+    "AvgPool2D",
+    "BatchNormalization",
+    "Concatenate",
+    "Conv2D",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAveragePooling2D",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPooling2D",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "MaxPool2D",
+    "MaxPooling2D",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "Permute",
+    "ReLU",
+    "Rescaling",
+    "Reshape",
+    "Softmax",
+    "Subtract",
+    "ZeroPadding2D",
+    "add",
+    "concatenate",
+    "multiply",
+]
 
 _CLASSES = (
     Activation, Add, Average, AveragePooling2D, BatchNormalization, Concatenate, Conv2D, Dense,
