@@ -108,6 +108,17 @@ def _reduction(node: Node) -> Node:
     return reshape(x, node.shape) if trivial else node
 
 
+def _matmul(node: Node) -> Node:
+    """A transposed operand is a flag of the product, not a copy."""
+    flags, inputs = dict(node.attrs), list(node.inputs)
+    for k, flag in enumerate(("transpose_a", "transpose_b")):
+        x = inputs[k]
+        last = (*range(x.ndim - 2), x.ndim - 1, x.ndim - 2)
+        if x.op.name == "permute_dims" and x.attrs["axes"] == last:
+            inputs[k], flags[flag] = x.inputs[0], not flags[flag]
+    return node if tuple(inputs) == node.inputs else ops.matmul(*inputs, **flags)
+
+
 RULES: dict[str, Rule] = {
     "all": _reduction,
     "any": _reduction,
@@ -115,6 +126,7 @@ RULES: dict[str, Rule] = {
     "cast": _cast,
     "concat": _concat,
     "constant": _constant,
+    "matmul": _matmul,
     "max": _reduction,
     "min": _reduction,
     "pad": _pad,
