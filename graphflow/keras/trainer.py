@@ -376,7 +376,8 @@ class Trainer:
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for all rows at once."""
-        return self.predict(x, batch_size=max(1, len(flatten_structure(x)[0])), verbose=0)
+        self.ensure_inputs(x)  # type: ignore[attr-defined]
+        return self.predict(x, batch_size=len(input_arrays(self, x)[0]), verbose=0)
 
     def reset_metrics(self) -> None:
         """Forget the running results."""

@@ -141,6 +141,20 @@ def test_first_steps_of_an_optimizer(optimizer, rule):
     assert int(model.optimizer.iterations.value) == 4
 
 
+@pytest.mark.parametrize("optimizer", ["adam", optimizers.SGD(0.1, momentum=0.9), "rmsprop"])
+def test_averages_end_at_zero_and_not_among_the_slow_subnormal_numbers(optimizer):
+    model = line(optimizer)
+    model.train_on_batch(X, Y)
+    state = [v for v in model.optimizer.variables if v.name.endswith(("momentum", "velocity"))]
+    for variable in state:
+        variable.value = np.full(variable.shape, 1e-39)
+    model.train_on_batch(np.zeros_like(X), np.zeros_like(Y))
+    kernel = [v for v in state if "kernel" in v.name]
+    assert kernel and not any(v.value.any() for v in kernel)
+    model.train_on_batch(np.full_like(X, np.nan), Y)
+    assert np.isnan(model.get_weights()[0]).all()
+
+
 def test_learning_rates_follow_a_schedule():
     schedule = optimizers.schedules.ExponentialDecay(0.1, decay_steps=2, decay_rate=0.5)
     model = line(optimizers.SGD(schedule))
@@ -337,3 +351,14 @@ def test_a_loss_function_of_ones_own():
     model = line(loss=lambda t, p: gf.mean(gf.abs(t - p), -1))
     expected = np.abs(X @ np.full((3, 1), 0.5) - Y).mean()
     assert model.evaluate(X, Y, verbose=0) == pytest.approx(expected, rel=1e-5)
+
+
+def test_functions_objects_and_lists_are_taken_as_names_are():
+    model = Sequential([layers.Dense(1, input_shape=(3,))])
+    metric = keras.metrics.MeanAbsoluteError()
+    model.compile(optimizers.Adam(1e-3), keras.losses.mse, metrics=[metric], jit_compile=False)
+    history = model.fit(X.tolist(), Y[:, 0].tolist(), verbose=0)
+    assert list(history.history) == ["loss", "mean_absolute_error"]
+    rows = [[1.0, 2.0, 3.0], [0.0, 1.0, 0.0]]
+    assert np.array_equal(model(rows), model.predict(np.array(rows), verbose=0))
+    assert model.predict([[1.0, 2.0, 3.0]], verbose=0).shape == (1, 1)
