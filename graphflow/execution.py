@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from graphflow import report
+from graphflow.compiler.dump import dump
 from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.interpreter import evaluate
 from graphflow.compiler.op import describe
@@ -74,6 +75,8 @@ class CompiledRunner:
             graph, name, without=config.passes, check=config.check
         )
         report.announce(self.compilation, config.debug)
+        if config.dump:
+            dump(self.compilation, config.dump)
         final = self.compilation.stages[-1][1]
         self.executor = Executor(
             self.compilation.program,

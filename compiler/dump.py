@@ -1,0 +1,74 @@
+"""A compilation in, a folder to read out: numbered IR after each pass, schedule, memory, kernels."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from graphflow.compiler.printer import graph_text
+from graphflow.compiler.program import Branch, Copy, Launch, Loop, Program, Step
+
+if TYPE_CHECKING:
+    from graphflow.compiler.pipeline import Compilation
+
+
+def dump(compilation: Compilation, folder: str | os.PathLike[str]) -> Path:
+    """Write `<folder>/<function>-<number>/`; earlier dumps stay.
+
+    Files: 000_input.txt, 001_<pass>.txt, ... (IR), schedule.txt, memory.txt, kernels/<entry>.py.
+
+    Returns:
+        The new folder.
+    """
+    program = compilation.program
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", program.name)
+    number = 0
+    while (target := Path(folder, f"{safe}-{number}")).exists():
+        number += 1
+    (target / "kernels").mkdir(parents=True)
+    for position, (name, graph) in enumerate(compilation.stages):
+        (target / f"{position:03}_{name}.txt").write_text(graph_text(graph), encoding="utf-8")
+    (target / "schedule.txt").write_text(schedule_text(program), encoding="utf-8")
+    (target / "memory.txt").write_text(memory_text(program), encoding="utf-8")
+    for kernel in program.kernels:
+        text = kernel.header + kernel.source
+        (target / "kernels" / f"{kernel.entry}.py").write_text(text, encoding="utf-8")
+    return target
+
+
+def schedule_text(program: Program) -> str:
+    """One line per step, bodies of loops and branches indented."""
+    return "\n".join(_step_lines(program, program.steps, "")) + "\n"
+
+
+def _step_lines(program: Program, steps: tuple[Step, ...], indent: str) -> list[str]:
+    lines = []
+    for step in steps:
+        if isinstance(step, Launch):
+            entry = program.kernels[step.kernel].entry
+            buffers = ", ".join(f"b{number}" for number in step.buffers)
+            lines.append(f"{indent}launch {entry}({buffers}) over {step.extent}, cost {step.cost}")
+        elif isinstance(step, Copy):
+            lines.append(f"{indent}copy b{step.source} -> b{step.target}")
+        elif isinstance(step, Loop):
+            rows = ", ".join(f"b{s.buffer} = row of b{s.base}" for s in step.sliced)
+            lines.append(f"{indent}loop {step.count} times: {rows}")
+            lines += _step_lines(program, step.body, indent + "    ")
+        elif isinstance(step, Branch):
+            lines.append(f"{indent}if b{step.predicate}")
+            lines += _step_lines(program, step.then, indent + "    ")
+            lines.append(f"{indent}else")
+            lines += _step_lines(program, step.otherwise, indent + "    ")
+    return lines
+
+
+def memory_text(program: Program) -> str:
+    """One line per buffer: kind, spec, first and last step."""
+    lines = []
+    for number, buffer in enumerate(program.buffers):
+        life = f" alive {buffer.lifetime[0]}..{buffer.lifetime[1]}" if buffer.lifetime else ""
+        alias = f" is b{buffer.alias}" if buffer.alias is not None else ""
+        lines.append(f"b{number}: {buffer.kind} {buffer.slot} {buffer.spec}{alias}{life}")
+    return "\n".join(lines) + "\n"
