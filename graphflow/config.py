@@ -38,7 +38,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 SETTINGS = (
     Setting("debug", "GRAPHFLOW_DEBUG", 0, int,
-            "0 quiet, 1 compile summary, 2 launch timings, 3 passes, 4 kernel source, 5 IR"),
+            "0 quiet, 1 compile summary, 2 launch timings (first call), 3 passes, 4 kernel source, 5 IR"),
     Setting("dump", "GRAPHFLOW_DUMP", "", str,
             "folder for numbered IR, schedule, memory map and kernels of every compilation"),
     Setting("check", "GRAPHFLOW_CHECK", False, _flag, "verify the graph after every pass"),

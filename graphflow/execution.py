@@ -15,11 +15,13 @@ from graphflow.compiler.interpreter import evaluate
 from graphflow.compiler.op import describe
 from graphflow.compiler.spec import is_float
 from graphflow.config import config
-from graphflow.errors import NaNError, VerificationError, with_line
+from graphflow.errors import GraphError, NaNError, VerificationError, with_line
 from graphflow.variable import storage_of
 
 if TYPE_CHECKING:
     from graphflow.compiler.pipeline import Compilation
+    from graphflow.compiler.program import Launch
+    from graphflow.runtime.profile import LaunchRecord
 
 Arrays = list[np.ndarray]
 Runner = Callable[[Arrays], Arrays]
@@ -57,6 +59,11 @@ def stored_values(graph: Graph) -> dict[Node, np.ndarray]:
     return {node: storage_of(node) for node in graph.variables}
 
 
+def copied_values(graph: Graph) -> dict[Node, np.ndarray]:
+    """The present values of the variables that a graph writes, to put them back with `store`."""
+    return {node: storage_of(node).copy() for node, _ in graph.updates}
+
+
 def store(updated: Mapping[Node, np.ndarray]) -> None:
     """Write new values into the variables; none is written before all are copied."""
     copies = [(node, np.array(value)) for node, value in updated.items()]
@@ -77,23 +84,31 @@ class CompiledRunner:
         report.announce(self.compilation, config.debug)
         if config.dump:
             dump(self.compilation, config.dump)
-        final = self.compilation.stages[-1][1]
+        self.final: Graph = self.compilation.stages[-1][1]
         self.executor = Executor(
             self.compilation.program,
-            [storage_of(node) for node in final.variables],
+            [storage_of(node) for node in self.final.variables],
             threads=config.num_threads or None,
         )
+        self._show_timings = config.debug >= 2
 
     @property
     def compiled(self) -> CompiledRunner:
         return self
 
     def __call__(self, arrays: Arrays) -> Arrays:
+        if self._show_timings:
+            self._show_timings = False
+            report.announce_timings(self.compilation.program.name, self.profile(arrays))
         return self.executor(arrays)
 
-    def profile(self, arrays: Arrays) -> Any:
-        """Timings of one run, by launch."""
-        return self.executor.profile(arrays)
+    def profile(self, arrays: Arrays) -> list[LaunchRecord]:
+        """Timings by launch, over several runs; the variables are put back afterwards."""
+        before = copied_values(self.final)
+        try:
+            return self.executor.profile(arrays)
+        finally:
+            store(before)
 
     def cache_info(self) -> Any:
         """What the kernel cache did for this function."""
@@ -114,15 +129,52 @@ class DebugRunner:
 
     def __call__(self, arrays: Arrays) -> Arrays:
         with self._lock:
-            before = {node: value.copy() for node, value in stored_values(self.graph).items()}
+            written = copied_values(self.graph)
+            before = {**stored_values(self.graph), **written}
             outputs, updated = evaluate(self.graph, arrays, before)
             for stage, graph in self.compiled.compilation.stages[1:]:
                 got, got_updates = evaluate(graph, arrays, before)
                 self._compare(f"pass {stage}", outputs, got, updated, got_updates)
             results = self.compiled(arrays)
             stored = {node: storage_of(node) for node in updated}
-            self._compare("the compiled code", outputs, results, updated, stored)
+            try:
+                self._compare("the compiled code", outputs, results, updated, stored)
+            except VerificationError as error:
+                store(written)
+                raise VerificationError(f"{error}\n  {self._blame(arrays, written)}") from None
         return results
+
+    def _blame(self, arrays: Arrays, written: Mapping[Node, np.ndarray]) -> str:
+        """The first launch whose result is none of the interpreter's; the variables stay."""
+        final = self.compiled.final
+        expected: dict[tuple[str, str], list[np.ndarray]] = {}
+
+        def remember(node: Node, _: Any, value: Any) -> None:
+            for part in value if isinstance(value, tuple) else (value,):
+                expected.setdefault((node.label, node.source), []).append(part.copy())
+
+        evaluate(final, arrays, stored_values(final), remember)
+        notes = self.compiled.compilation.program.notes
+        wrong: list[str] = []
+
+        def observe(launch: Launch, touched: Mapping[int, np.ndarray]) -> None:
+            for note in (notes[number] for number in launch.nodes):
+                candidates = expected.get((note.name, note.source))
+                if wrong or candidates is None or note.buffer is None:
+                    continue
+                if note.buffer not in touched:
+                    continue
+                got = touched[note.buffer].ravel()
+                if all(mismatch(candidate.ravel(), got) for candidate in candidates):
+                    wrong.append(f"launch {launch.label}: {note.name} [{note.source}]")
+
+        try:
+            self.compiled.executor.step_through(arrays, observe)
+        except GraphError as error:
+            return f"the launch was not looked for: {error}"
+        finally:
+            store(written)
+        return f"first wrong in {wrong[0]}" if wrong else "every launch alone agrees"
 
     def _compare(
         self,

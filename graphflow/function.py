@@ -20,6 +20,7 @@ from graphflow.variable import Variable
 if TYPE_CHECKING:
     from graphflow.compiler.pipeline import Compilation
     from graphflow.compiler.program import Kernel, Program
+    from graphflow.runtime.profile import LaunchRecord
 
 __all__ = ["Function", "function"]
 
@@ -236,8 +237,11 @@ class Function:
         """Text: inputs, passes, kernels, work, memory formula, compile time and cache hits."""
         return report.explanation(self)
 
-    def profile(self, *args: Any, **kwargs: Any) -> Any:
-        """Run once and time every launch."""
+    def profile(self, *args: Any, **kwargs: Any) -> list[LaunchRecord]:
+        """Run several times on these arrays and time every launch.
+
+        The variables are put back afterwards; nothing else may run the function meanwhile.
+        """
         arrays = self.feeds(args, kwargs)
         return self._compiled("profile").profile(arrays)
 
@@ -250,7 +254,7 @@ class Function:
         program = self._compiled("memory").compilation.program
         return report.memory(self.name, program, self.graph, dims)
 
-    def cache_info(self) -> Any:
+    def cache_info(self) -> dict[str, float]:
         """Kernels found in the cache, kernels compiled, and seconds spent."""
         return self._compiled("cache_info").cache_info()
 

@@ -149,7 +149,7 @@ def _scaled(name: str, x: Tensor, scale: Any, offset: Any, axes: tuple[int, ...]
 def dropout(
     x: Any,
     rate: float,
-    training: bool = True,
+    training: Any = True,
     noise_shape: Any = None,
     generator: random.Generator | None = None,
 ) -> Tensor:
@@ -157,15 +157,23 @@ def dropout(
 
     Args:
         rate: probability of 0, in 0..1.
+        training: a bool, or a bool scalar tensor that decides when the function runs.
         noise_shape: shape of the coins, which broadcasts to that of x; (batch, 1, channels) drops
             whole sequences. By default each element has its own.
 
     Raises:
-        GraphError: the rate lies outside 0..1.
+        GraphError: the rate lies outside 0..1, or `training` is no bool scalar.
     """
     x = float_tensor("dropout", x)
     if not 0 <= rate <= 1:
         raise GraphError(with_line(f"dropout: the rate is {rate}; expected 0..1"))
+    if isinstance(training, Tensor):
+        if training.dtype != "bool" or training.ndim:
+            raise GraphError(
+                with_line(f"dropout: training is {describe(training.node)}; expected a bool scalar")
+            )
+        dropped = dropout(x, rate, True, noise_shape, generator)
+        return functions.where(training, dropped, x)
     if not training or rate == 0:
         return x
     if rate == 1:

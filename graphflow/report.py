@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from graphflow.compiler.pipeline import Compilation
     from graphflow.compiler.program import Program
     from graphflow.function import Function
+    from graphflow.runtime.profile import LaunchRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,11 @@ def explanation(function: Function) -> str:
     if function.mode not in ("compiled", "debug"):
         return "\n".join([*lines, f"  mode      {function.mode}: nothing is compiled"])
     lines += compilation_lines(function.compilation)
-    lines.append(f"  cache     {function.cache_info()}")
+    cache = function.cache_info()
+    lines.append(
+        f"  cache     {cache['hits']:.0f} found, {cache['compiled']:.0f} compiled, "
+        f"{cache['seconds']:.2f} s"
+    )
     return "\n".join(lines)
 
 
@@ -166,3 +171,12 @@ def announce(compilation: Compilation, level: int) -> None:
     if level >= 4:
         for kernel in program.kernels:
             print(f"{kernel.header}\n{kernel.source}", file=sys.stderr)
+
+
+def announce_timings(name: str, records: Sequence[LaunchRecord]) -> None:
+    """Time of each launch, on stderr."""
+    print(f"graphflow: {name}: launches", file=sys.stderr)
+    for record in records:
+        print(
+            f"{record.seconds * 1e6:10.1f} us {record.share:6.1%}  {record.label}", file=sys.stderr
+        )

@@ -2,8 +2,10 @@
 
 import doctest
 import importlib
+import re
 import threading
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ import pytest
 import graphflow as gf
 from graphflow.compiler.graph import Graph
 from graphflow.compiler.interpreter import bind_dims, evaluate
-from graphflow.errors import DTypeError, GraphError, NaNError, ShapeError
+from graphflow.compiler.op import ops
+from graphflow.errors import DTypeError, GraphError, NaNError, ShapeError, VerificationError
 from graphflow.execution import mismatch
+from graphflow.variable import adopt_storage
 
 
 def interpreted(*args, **kwargs):
@@ -325,6 +329,103 @@ def test_mismatch():
     assert "float64" in mismatch(a, a.astype("f8"))
     assert mismatch(np.array([np.nan, np.inf]), np.array([np.nan, np.inf])) == ""
     assert "1 in all" in mismatch(np.array([1, 2]), np.array([1, 3]))
+
+
+# ---- compiled --------------------------------------------------------------------------------
+
+
+def trained(mode, name="step"):
+    """A function with an update, in a mode, and its variable."""
+    x = gf.placeholder(("batch", 3), name="x")
+    w = gf.variable(np.ones((3, 2), "f4"), name="w")
+    loss = gf.mean(gf.exp(x @ w * 0.1))
+    return gf.function([x], loss, updates=[(w, w - gf.grad(loss, w))], mode=mode, name=name), w
+
+
+POINTS = np.linspace(-1, 1, 12, dtype="f4").reshape(4, 3)
+
+
+def test_compiled_and_interpreted_agree():
+    results = {}
+    for mode in ("compiled", "interpret", "debug"):
+        f, w = trained(mode)
+        losses = [f(POINTS), f(POINTS[:2]), f(x=POINTS.astype("f8"))]
+        results[mode] = np.array([*losses, *w.value.ravel()])
+    np.testing.assert_allclose(results["compiled"], results["interpret"], rtol=1e-5)
+    np.testing.assert_allclose(results["debug"], results["interpret"], rtol=1e-5)
+
+
+def test_what_a_compiled_function_shows():
+    f, w = trained("compiled")
+    assert "matmul" in "".join(kernel.source for kernel in f.kernels)
+    assert f.program.name == "step"
+    assert len(f.optimized_graph.nodes) <= len(f.graph.nodes)
+    small, large = f.memory(batch=1), f.memory(batch=1000)
+    assert (small.inputs, small.outputs, small.variables) == (12, 4, 24)
+    assert large.inputs == 12000
+    assert large.total > small.total
+    text = f.explain()
+    for part in ("kernel    ", "FLOP", "arena", "pass      fuse", "compiled"):
+        assert part in text
+    assert f.cache_info()["compiled"] + f.cache_info()["hits"] > 0
+    records = f.profile(POINTS)
+    assert len(records) == len(f.program.steps)
+    assert w.value.tolist() == np.ones((3, 2)).tolist()
+
+
+@pytest.mark.parametrize("dims", [{}, {"batch": -1}, {"batch": 1.5}, {"batch": 1, "rows": 2}])
+def test_memory_wants_every_dim(dims):
+    f, _ = trained("compiled")
+    with pytest.raises(GraphError, match=r"step: .*(batch|rows)"):
+        f.memory(**dims)
+
+
+def test_debug_levels_print(capsys):
+    f, w = trained("compiled", "loud")
+    with gf.config(debug=5):
+        f(POINTS)
+    shown = capsys.readouterr().err
+    for part in ("graphflow: loud: ", "fuse", "# after canonicalize", "def ", " us "):
+        assert part in shown
+    reference, v = trained("interpret")
+    reference(POINTS)
+    np.testing.assert_allclose(w.value, v.value, rtol=1e-5)
+
+
+def test_debug_mode_finds_the_wrong_launch(monkeypatch):
+    f, w = trained("debug")
+    f.compile()
+    monkeypatch.setattr(type(ops.exp), "function", lambda x: np.exp(x) * 2)
+    with pytest.raises(VerificationError) as caught:
+        f(POINTS)
+    text = str(caught.value)
+    assert "step: the compiled code changes output 0" in text
+    assert re.search(r"first wrong in launch \S*exp\S*: \w+ \[test_function\.py:", text)
+    assert len(text.splitlines()) <= 6
+    assert (w.value == 1).all()
+
+
+def test_debug_mode_finds_the_wrong_pass():
+    f, w = trained("debug")
+    runner = f.compile()._runner
+    stages = runner.compiled.compilation.stages
+    broken = Graph(f.graph.inputs, ((gf.Tensor(f.graph.outputs[0]) + 1).node,), f.graph.updates)
+    runner.compiled.compilation = replace(
+        runner.compiled.compilation, stages=(*stages, ("adds one", broken))
+    )
+    with pytest.raises(VerificationError, match="step: pass adds one changes output 0"):
+        f(POINTS)
+    assert (w.value == 1).all()
+
+
+def test_adopted_storage():
+    node = ops.variable(shape=(2,), dtype="float32", name="w")
+    storage = np.ones(2, "f4")
+    assert adopt_storage(node, storage, trainable=False).trainable is False
+    interpreted([], updates=[(node, gf.Tensor(node) * 3)])()
+    assert storage.tolist() == [3, 3]
+    with pytest.raises(ShapeError, match=r"the storage is float64\(2,\); expected w is float32"):
+        adopt_storage(node, np.ones(2))
 
 
 # ---- documentation ---------------------------------------------------------------------------

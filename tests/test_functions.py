@@ -462,6 +462,47 @@ def test_matmul_over_a_batch_is_one_product():
     assert [str(node.spec) for node in products] == ["float32(batch*time, 2)"]
 
 
+# ---- compiled --------------------------------------------------------------------------------
+
+#: composites whose parts meet in one kernel; the ops by themselves are tested in tests/ops
+COMPILED = {
+    "softmax": lambda x: gf.nn.softmax(x, -1),
+    "layer norm": gf.nn.layer_norm,
+    "reflection": lambda x: gf.pad(x, 2, "reflect") * 2,
+    "shifted product": lambda x: x[1:, ::-1] * x[:-1],
+    "roll": lambda x: gf.roll(x, 1, 0) + gf.roll(x, -1, 1),
+    "take_along_axis": lambda x: gf.take_along_axis(x, gf.argmax(x, 1, keepdims=True), 1),
+    "triangle": lambda x: gf.einsum("ij,kj->ik", x, gf.tril(x)),
+    "size as a value": lambda x: gf.mean(x[::2]) / x.shape[0],
+}
+
+
+def compiled_agrees(build):
+    x = gf.placeholder(("n", 4))
+    array = RNG.normal(size=(6, 4)).astype("f4")
+    expected = gf.function([x], build(x), mode="interpret")(array)
+    np.testing.assert_allclose(gf.function([x], build(x))(array), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_composites(name):
+    compiled_agrees(COMPILED[name])
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: gf.var(x, 0),
+        lambda x: gf.std(x, 0),
+        lambda x: gf.logsumexp(x, 0),
+        lambda x: gf.nn.moments(x, 0)[1],
+        lambda x: gf.nn.batch_norm(x, *gf.nn.moments(x, 0)),
+    ],
+)
+def test_compiled_reductions_of_columns(build):
+    compiled_agrees(build)
+
+
 # ---- the list of names -----------------------------------------------------------------------
 
 

@@ -334,6 +334,15 @@ def test_attention_without_any_source_is_finite():
     assert np.isfinite(slope).all()
 
 
+def test_dropout_by_a_tensor():
+    x, training = gf.placeholder((200,)), gf.placeholder((), "bool")
+    f = gf.function([x, training], nn.dropout(x, 0.5, training), mode="interpret")
+    assert set(f(np.ones(200), False)) == {1.0}
+    assert set(f(np.ones(200), True)) == {0.0, 2.0}
+    with pytest.raises(gf.errors.GraphError, match="dropout: training is .*float32.*bool scalar"):
+        nn.dropout(x, 0.5, x)
+
+
 # ---- convolution and pooling -----------------------------------------------------------------
 
 

@@ -266,6 +266,7 @@ class LoopNest:
             emitter.close_loop()
             self._open(emitter, reduced, outermost=False)
             emitter.open_loop(name, "c0", "c1")
+            self._place_results(emitter)
             for node in wave:
                 value = emitter.get(node.inputs[0], index)
                 at = emitter.size(position)
@@ -278,14 +279,20 @@ class LoopNest:
             for node in wave:
                 texts = [f"{array}[{name} - c0]" for array in arrays[node]]
                 result = node.op.final(texts)  # type: ignore[attr-defined]
-                emitter.levels[result] = emitter.level + 1
-                emitter.known[node] = (row, result, emitter.level + 1)
+                emitter.known[node] = (row, result, emitter.level)
         emitter.open_loop(name, "c0", "c1")
+        self._place_results(emitter)
         for node in self.outputs:
             emitter.store(node, row)
         emitter.close_loop()
         emitter.close_loop()
         self._close(emitter, outer)
+
+    def _place_results(self, emitter: GroupEmitter) -> None:
+        """Finished columns are elements of arrays: they belong to the column loop just opened."""
+        for node, (row, text, _) in emitter.known.items():
+            emitter.known[node] = (row, text, emitter.level)
+            emitter.levels[text] = emitter.level
 
     def _arrays(self, emitter: GroupEmitter, node: Node) -> list[str]:
         from graphflow.compiler.op import CAST
