@@ -224,7 +224,7 @@ def floor_div(numerator: Size, denominator: Size) -> Size:
             exact = exact + quotient
     if isinstance(rest, int) and isinstance(denominator, int):
         return exact + rest // denominator
-    if _is_below(rest, denominator):
+    if rest == 0 or _is_below(rest, denominator):
         return exact
     nested = _nested_division(rest, denominator)
     if nested is not None:

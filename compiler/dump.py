@@ -1,12 +1,15 @@
-"""A compilation in, a folder to read out: numbered IR after each pass, schedule, memory, kernels."""
+"""A compilation in, a folder to read out: IR after each pass, schedule, memory, kernels, repro."""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from graphflow.compiler.dims import symbols
+from graphflow.compiler.errors import GraphFormatError
 from graphflow.compiler.printer import graph_text
 from graphflow.compiler.program import Branch, Copy, Launch, Loop, Program, Step
 
@@ -14,10 +17,54 @@ if TYPE_CHECKING:
     from graphflow.compiler.pipeline import Compilation
 
 
-def dump(compilation: Compilation, folder: str | os.PathLike[str]) -> Path:
+#: runs the saved graph again; `{...}` are filled in by `repro_text`
+REPRO = '''\
+"""Runs the dumped function again, compiled and by the interpreter, and compares."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import graphflow as gf
+
+SAVED = Path(__file__).with_name("graph.gflow")
+DIMS = {dims}
+
+if not SAVED.exists():
+    sys.exit({missing})
+
+
+def run(mode):
+    """Outputs, then the new values of the variables."""
+    function = gf.load(SAVED, mode=mode)
+    rng = np.random.default_rng(0)
+    # Numbers below 1: integers become 0, which is an index that every axis has.
+    feeds = [rng.random(x.spec.concrete_shape(DIMS)).astype(x.dtype) for x in function.inputs]
+    results = function(*feeds) or []
+    print(f"{{mode}}: {{results}}")
+    return [*results, *(v.value for v in function.variables)]
+
+
+for got, expected in zip(run("compiled"), run("interpret"), strict=True):
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-5)
+print("compiled and interpreted agree")
+'''
+
+
+def dump(
+    compilation: Compilation,
+    folder: str | os.PathLike[str],
+    save: Callable[[Path], None] | None = None,
+) -> Path:
     """Write `<folder>/<function>-<number>/`; earlier dumps stay.
 
-    Files: 000_input.txt, 001_<pass>.txt, ... (IR), schedule.txt, memory.txt, kernels/<entry>.py.
+    Files: 000_input.txt, 001_<pass>.txt, ... (IR), schedule.txt, memory.txt, kernels/<entry>.py,
+    and repro.py, which runs graph.gflow.
+
+    Args:
+        save: writes the user's graph to a path (the compiler knows no file format). If it refuses
+            the graph, repro.py says why instead.
 
     Returns:
         The new folder.
@@ -35,7 +82,22 @@ def dump(compilation: Compilation, folder: str | os.PathLike[str]) -> Path:
     for kernel in program.kernels:
         text = kernel.header + kernel.source
         (target / "kernels" / f"{kernel.entry}.py").write_text(text, encoding="utf-8")
+    missing = "graph.gflow is not here; write it with gf.save(function, path)"
+    if save is not None:
+        try:
+            save(target / "graph.gflow")
+        except GraphFormatError as error:
+            missing = f"the graph could not be saved: {error}"
+    (target / "repro.py").write_text(repro_text(program, missing), encoding="utf-8")
     return target
+
+
+def repro_text(program: Program, missing: str) -> str:
+    """A script that runs the saved graph with small sizes, or exits with the text `missing`."""
+    arguments = (*program.inputs, *program.variables)
+    names = symbols(size for argument in arguments for size in argument.spec.shape)
+    dims = {name: size for size, name in enumerate(names, 2)}
+    return REPRO.format(dims=repr(dims), missing=repr(missing))
 
 
 def schedule_text(program: Program) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from graphflow.compiler.op import describe
 from graphflow.compiler.spec import is_float
 from graphflow.config import config
 from graphflow.errors import GraphError, NaNError, VerificationError, with_line
+from graphflow.io.gflow import write_graph
 from graphflow.variable import storage_of
 
 if TYPE_CHECKING:
@@ -83,7 +85,8 @@ class CompiledRunner:
         )
         report.announce(self.compilation, config.debug)
         if config.dump:
-            dump(self.compilation, config.dump)
+            values = stored_values(graph)
+            dump(self.compilation, config.dump, partial(write_graph, graph=graph, values=values))
         self.final: Graph = self.compilation.stages[-1][1]
         self.executor = Executor(
             self.compilation.program,

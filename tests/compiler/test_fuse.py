@@ -1,10 +1,12 @@
 """Which nodes share a kernel, and which must not."""
 
 import numpy as np
+import pytest
 
 import graphflow as gf
 from graphflow.compiler.passes.fuse import fuse
 from graphflow.compiler.pipeline import optimize
+from tests.graph_fuzz import random_case
 
 
 def groups_of(inputs, outputs, updates=None):
@@ -62,3 +64,99 @@ def test_fusion_can_be_switched_off():
     x = gf.placeholder(("n", 3), name="x")
     graph = gf.function([x], gf.tanh(x * 2 + 1), mode="interpret").graph
     assert len(fuse(graph, enabled=False).groups) == 3
+
+
+def test_an_mlp_forward_is_a_kernel_per_layer_and_one_for_softmax():
+    x = gf.placeholder(("n", 8), name="x")
+    h = x
+    for width in (16, 16, 10):
+        w = gf.variable(np.ones((h.shape[-1], width), "f4"))
+        h = h @ w + gf.variable(np.zeros(width, "f4"))
+        h = gf.nn.relu(h) if width == 16 else gf.nn.softmax(h)
+    first, second, logits, softmax = groups_of([x], h)
+    assert first == second == ("matmul", "add", "relu")
+    # A row of softmax is read three times, so its bias is added where it is read.
+    assert logits == ("matmul",)
+    assert softmax == ("add", "max", "subtract", "exp", "sum", "divide")
+
+
+def test_an_adam_update_of_three_results_is_one_kernel():
+    g = gf.placeholder((4, 3), name="g")
+    w, m, v = (gf.variable(np.ones((4, 3), "f4"), name=name) for name in "wmv")
+    new_m, new_v = 0.9 * m + 0.1 * g, 0.99 * v + 0.01 * g * g
+    step = w - 0.001 * new_m / (gf.sqrt(new_v) + 1e-7)
+    ((*names,),) = groups_of([g], None, updates=[(w, step), (m, new_m), (v, new_v)])
+    assert (names.count("sqrt"), names.count("divide"), names[-1]) == (1, 1, "subtract")
+
+
+def test_a_diamond_around_a_product_is_not_one_kernel():
+    """tanh -> matmul -> add and tanh -> exp -> add: one kernel would need its own result."""
+    x = gf.placeholder((4, 4), name="x")
+    h = gf.tanh(x)
+    groups = groups_of([x], h @ h + gf.exp(h))
+    assert len(groups) == 2
+    assert groups[0][0] == "tanh" and "matmul" in groups[1]
+
+
+def test_a_diamond_around_column_sums_is_not_one_kernel():
+    x = gf.placeholder((100, 8), name="x")
+    h = gf.tanh(x)
+    assert groups_of([x], h * gf.sum(h, axis=0)) == [("tanh",), ("sum",), ("multiply",)]
+
+
+def random_groups(seed, enabled):
+    graph = random_case(seed).graph
+    return fuse(optimize(graph)[0][-1][1] if enabled else graph, enabled)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_random_graphs_are_partitioned(enabled):
+    """Each computing node lies in one group, and each group reads what groups before it store."""
+    for seed in range(80):
+        fused = random_groups(seed, enabled)
+        computing = [
+            n for n in fused.graph.nodes
+            if not (n.op.is_free or n.op.is_leaf or n.op.is_projection)
+        ]  # fmt: skip
+        members = [n for group in fused.groups for n in group.nodes if not n.op.is_free]
+        assert sorted(members, key=id) == sorted(computing, key=id), seed
+        stored = {n for group in fused.groups for n in group.outputs}
+        for group in fused.groups:
+            inside = set(group.nodes)
+            for node in group.nodes:
+                for value in node.inputs:
+                    assert value in inside or in_a_buffer(value, fused, stored), (seed, node)
+        assert has_an_order(fused), seed
+
+
+def buffer_of(node, fused):
+    """The stored node or leaf in whose buffer a node lies."""
+    while node in fused.alias or node.op.is_projection:
+        node = fused.alias[node] if node in fused.alias else node.inputs[0]
+    return node
+
+
+def in_a_buffer(node, fused, stored):
+    node = buffer_of(node, fused)
+    return node.op.is_leaf or node in stored
+
+
+def has_an_order(fused):
+    """Whether the groups can run one after another, each after those whose results it reads."""
+    waiting, done = list(fused.groups), set()
+    while waiting:
+        ready = [
+            group for group in waiting
+            if all(is_there(value, group, fused, done) for n in group.nodes for value in n.inputs)
+        ]  # fmt: skip
+        if not ready:
+            return False
+        for group in ready:
+            done.update(group.outputs)
+        waiting = [group for group in waiting if group not in ready]
+    return True
+
+
+def is_there(value, group, fused, done):
+    base = buffer_of(value, fused)
+    return value in group.nodes or base.op.is_leaf or base in done

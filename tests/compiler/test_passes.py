@@ -49,7 +49,7 @@ def test_canonicalize_keeps_nan_constants():
 
 def test_fold_constants_computes_what_is_known():
     got = after(fold_constants, full((2,), 2.0, "float32") * full((2,), 3.0, "float32"))
-    np.testing.assert_array_equal(got.attrs["value"].array, [6, 6])
+    assert (got.op.name, got.attrs["value"], got.shape) == ("full", 6.0, (2,))
 
 
 def test_fold_constants_leaves_bad_indices_to_the_run():
