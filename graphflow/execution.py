@@ -94,6 +94,8 @@ class CompiledRunner:
             threads=config.num_threads or None,
         )
         self._show_timings = config.debug >= 2
+        #: the first calls of a function that tells its timings go through `__call__`
+        self.direct = None if self._show_timings else self.executor.direct
 
     @property
     def compiled(self) -> CompiledRunner:

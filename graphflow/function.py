@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,6 +99,8 @@ class Function:
                         enumerate(graph.inputs)]  # fmt: skip
         self._position = {node.name: k for k, node in enumerate(graph.inputs) if node.name}
         self._runner: Runner | None = None
+        #: takes arrays that need no conversion; see `Executor.direct`
+        self._direct: Callable[[Sequence[Any]], list[np.ndarray] | None] | None = None
         self._lock = threading.Lock()
 
     # ---- calling -----------------------------------------------------------------------------
@@ -111,9 +113,11 @@ class Function:
             ShapeError, DTypeError: an array does not fit its placeholder.
             IndexError: an index or label met while running is out of range.
         """
-        arrays = self.feeds(args, kwargs)
-        runner = self._runner or self._prepared()
-        results = runner(arrays)
+        results = None if kwargs or self._direct is None else self._direct(args)
+        if results is None:
+            arrays = self.feeds(args, kwargs)
+            runner = self._runner or self._prepared()
+            results = runner(arrays)
         if type(self.structure) is int:
             return _leaf(results[self.structure])
         return map_structure(lambda number: _leaf(results[number]), self.structure)
@@ -182,6 +186,7 @@ class Function:
         with self._lock:
             if self._runner is None:
                 self._runner = make_runner(self.graph, self.name, self.mode)
+                self._direct = getattr(self._runner, "direct", None)
             return self._runner
 
     def compile(self) -> Function:

@@ -90,20 +90,22 @@ class Binding:
     """Tables for one set of sizes, shared by all calls with these sizes.
 
     Attributes:
-        code: rows of ROW words. `loop_code` runs all of it `passes` times (see `passes_cells`).
+        code: rows of ROW words.
+        entry: what the arrays of a call must be, and where their addresses go (see driver_code).
         offsets: byte offset in the arena by buffer id.
         dims: keeps the kernels' dims alive; the code holds their addresses.
-        output_shapes: concrete shapes of the outputs.
+        outputs: concrete shape and dtype of each output.
         shared: whether any launch is cut into chunks.
     """
 
     env: dict[str, int]
     code: np.ndarray
+    entry: np.ndarray
     ids: np.ndarray
     offsets: dict[int, int]
     arena_bytes: int
     dims: np.ndarray
-    output_shapes: list[tuple[int, ...]]
+    outputs: list[tuple[tuple[int, ...], np.dtype]]
     shared: bool
     launches: list[Launch]
 
@@ -203,11 +205,26 @@ def bind(
     return Binding(
         env,
         code,
+        _entry_table(program, env),
         np.array([*coder.ids, 0], np.int64),
         layout.offsets,
         layout.arena_bytes,
         dims,
-        [spec.concrete_shape(env) for spec in program.outputs],
+        [(spec.concrete_shape(env), np.dtype(spec.dtype)) for spec in program.outputs],
         coder.shared,
         coder.launches,
     )
+
+
+def _entry_table(program: Program, env: dict[str, int]) -> np.ndarray:
+    """The table that `driver_code.enter` reads."""
+    specs = [argument.spec for argument in program.inputs]
+    words = [object.__basicsize__, id(np.ndarray), len(specs), len(specs) + len(program.outputs)]
+    for spec in specs:
+        shape = spec.concrete_shape(env)
+        words += [id(np.dtype(spec.dtype)), len(shape), *shape]
+    for kind, count in (("input", len(specs)), ("output", len(program.outputs))):
+        for slot in range(count):
+            ids = [n for n, b in enumerate(program.buffers) if (b.kind, b.slot) == (kind, slot)]
+            words += [len(ids), *ids]
+    return np.array(words, np.int64)

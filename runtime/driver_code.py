@@ -10,6 +10,13 @@ A context is a block of words (CONTEXT); the code is rows of ROW words, the firs
     NEXT     counter, passes, row    counter += 1; jump to row while passes are left
     SLICE    counter, base id, buffer id, row bytes, last row or -1 (forwards)
 
+From row -1, a run begins with the NumPy arrays of a call. Their struct is read in place, as every
+extension module does (PyArrayObject_fields of NumPy's C ABI). The entry table says what to expect:
+
+    size of an object's header, address of numpy.ndarray, inputs, inputs and outputs
+    for each input               address of its dtype, number of axes, sizes...
+    for each input and output    number of buffers, their ids...
+
 A launch is cut into chunks that threads claim with one compare-and-swap on `sequence << 32 | next
 chunk`. A thread that comes late, or never, finds nothing to claim: the caller does it all, so no
 launch waits for a thread to wake.
@@ -28,12 +35,16 @@ from graphflow.runtime.layout import (
     CLAIM,
     COPY,
     DONE,
+    FAILED,
+    FINISHED,
     JUMP,
     LAUNCH,
+    MISFIT,
     NEXT,
     ROW,
     SLICE,
     TASK,
+    UNDONE,
     UNLESS,
 )
 
@@ -201,7 +212,7 @@ def take_chunks(team):  # type: ignore[no-untyped-def]
             low = units * chunk // chunks * grain
             high = min(units * (chunk + 1) // chunks * grain, extent)
             call_kernel(kernel, buffers, dims, low, high)
-            count_up(team, DONE)
+            count_up(team, FINISHED)
             taken += 1
         claim = acquire(team, CLAIM)
 
@@ -218,19 +229,26 @@ def publish(team, kernel, buffers, dims, extent, grain, chunks):  # type: ignore
     set_word(task, 3, extent)
     set_word(task, 4, grain)
     set_word(task, 5, chunks)
-    release(team, DONE, 0)
+    release(team, FINISHED, 0)
     release(team, CLAIM, sequence << 32)
     take_chunks(team)
-    while acquire(team, DONE) < chunks:
+    while acquire(team, FINISHED) < chunks:
         pause()
 
 
 def run(context):  # type: ignore[no-untyped-def]
     """Walk the code from the context's row until its end, an error, or until the fuel is spent.
 
-    Returns the row to go on from: the length of the code at its end, -1 after an error.
+    From row -1, the arrays of a call are entered first. Returns DONE, or MISFIT if the arrays do
+    not fit and nothing was run, or FAILED, each with the row at -1 again; UNDONE if the fuel is
+    spent: the next call goes on.
     """
     at, length = word(context, 0), word(context, 1)
+    set_word(context, 0, -1)
+    if at < 0:
+        if not enter(context):
+            return MISFIT
+        at = 0
     code, pointers, ids = word(context, 2), word(context, 3), word(context, 4)
     local, counters = word(context, 5), word(context, 6)
     team, status, profile = word(context, 7), word(context, 8), word(context, 9)
@@ -241,7 +259,8 @@ def run(context):  # type: ignore[no-untyped-def]
         at += 1
         if opcode == LAUNCH:
             if fuel < 0:
-                return at - 1
+                set_word(context, 0, at - 1)
+                return UNDONE
             fuel -= word(row, 10)
             first, count = word(row, 2), word(row, 3)
             for k in range(count):
@@ -262,7 +281,7 @@ def run(context):  # type: ignore[no-untyped-def]
                 set_word(slot, 2, begin)
                 set_word(slot, 3, end)
             if word(row, 8) != 0 and word(status, 0) != 0:
-                return -1
+                return FAILED
         elif opcode == COPY:
             source, target = word(pointers, word(row, 1)), word(pointers, word(row, 2))
             copy_bytes(target, source, word(row, 3))
@@ -286,7 +305,44 @@ def run(context):  # type: ignore[no-untyped-def]
             set_word(counters, word(row, 1), step)
             if step < word(row, 2):
                 at = word(row, 3)
-    return length
+    return DONE
+
+
+def has_plain_array(object, header, kind, dtype, ndim, shape):  # type: ignore[no-untyped-def]
+    """Whether an object is an ndarray of this dtype and shape, C-contiguous and aligned."""
+    if word(object + header - 8, 0) != kind:
+        return False
+    fields = object + header
+    # Flags: 1 is C-contiguous, 256 is aligned.
+    if word(fields, 5) != dtype or word(fields, 6) & 257 != 257:
+        return False
+    if word(fields, 1) & 0xFFFFFFFF != ndim:
+        return False
+    sizes = word(fields, 2)
+    for axis in range(ndim):
+        if word(sizes, axis) != word(shape, axis):
+            return False
+    return True
+
+
+def enter(context):  # type: ignore[no-untyped-def]
+    """Enter the arrays of a call into the pointer table; whether they are what it describes."""
+    pointers, objects, table = word(context, 3), word(context, 11), word(context, 12)
+    header, kind = word(table, 0), word(table, 1)
+    inputs, count = word(table, 2), word(table, 3)
+    table += 32
+    for k in range(inputs):
+        ndim = word(table, 1)
+        if not has_plain_array(word(objects, k), header, kind, word(table, 0), ndim, table + 16):
+            return False
+        table += 16 + ndim * 8
+    for k in range(count):
+        data = word(word(objects, k) + header, 0)
+        ids = word(table, 0)
+        for place in range(1, ids + 1):
+            set_word(pointers, word(table, place), data)
+        table += 8 + ids * 8
+    return True
 
 
 def work(team, spins):  # type: ignore[no-untyped-def]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 import time
 from collections import OrderedDict
@@ -15,7 +16,7 @@ from graphflow.compiler.program import Launch, Program
 from graphflow.runtime import cache
 from graphflow.runtime.binding import Binding, bind, bind_dims
 from graphflow.runtime.driver import run_context
-from graphflow.runtime.layout import BEGIN, CONTEXT, NEXT, ROW, SLICE
+from graphflow.runtime.layout import BEGIN, CONTEXT, FAILED, MISFIT, NEXT, ROW, SLICE, UNDONE
 from graphflow.runtime.profile import LaunchRecord, records_from
 from graphflow.runtime.threads import Team, get_team, usable_threads
 
@@ -52,6 +53,10 @@ class _Context:
         self.words[5] = self.local.ctypes.data
         self.words[6] = self.counters.ctypes.data
         self.words[8] = self.status.ctypes.data
+        objects = np.zeros(len(program.inputs) + len(program.outputs) + 1, np.int64)
+        self.words[11] = objects.ctypes.data
+        #: addresses of the arrays of a call
+        self.objects = objects.data
         self.address = self.words.ctypes.data
         self.arena = aligned_empty(0)
         self.binding: Binding | None = None
@@ -69,9 +74,16 @@ class _Context:
         base = self.arena.ctypes.data
         for number, offset in binding.offsets.items():
             self.pointers[number] = base + offset
-        self.words[2] = binding.code.ctypes.data
         self.words[4] = binding.ids.ctypes.data
+        self.words[12] = binding.entry.ctypes.data
+        self.start(binding.code)
         self.binding = binding
+
+    def start(self, code: np.ndarray, profile: int = 0) -> None:
+        """Set the code that the next runs walk."""
+        self.words[1], self.words[2] = len(code), code.ctypes.data
+        self.words[0], self.words[9], self.words[10] = -1, profile, FUEL
+        self.code = code
 
 
 class Executor:
@@ -106,7 +118,7 @@ class Executor:
         self._cache_info = {key: after[key] - before[key] for key in ("hits", "misses", "compiled")}
         self._cache_info["seconds"] = time.perf_counter() - begin
         self._dtypes = [np.dtype(argument.spec.dtype) for argument in program.inputs]
-        self._output_dtypes = [np.dtype(spec.dtype) for spec in program.outputs]
+        self._pack = struct.Struct(f"{len(program.inputs) + len(program.outputs)}q").pack_into
         self._bindings: OrderedDict[tuple, Binding] = OrderedDict()
         self._contexts: list[_Context] = []
         self._lock = threading.Lock()
@@ -130,10 +142,30 @@ class Executor:
         context = self._borrow(binding)
         try:
             outputs = self._feed(context, arrays)
-            self._go(context, binding.code, binding.shared)
+            fits = self._go(context, binding)
+            assert fits, "checked arrays fit their binding"
         finally:
             self._contexts.append(context)
         return outputs
+
+    def direct(self, inputs: Sequence[object]) -> list[np.ndarray] | None:
+        """Run once if the inputs are arrays that fit the sizes of an earlier call as they are.
+
+        Returns None, with nothing run, if they are anything else: then `__call__` is to be used,
+        which converts or explains. The native code compares, so this costs about 1 µs.
+        """
+        if len(inputs) != len(self.program.inputs):
+            return None
+        try:
+            context = self._contexts.pop()
+        except IndexError:
+            return None
+        try:
+            assert context.binding is not None
+            outputs = self._feed(context, inputs)
+            return outputs if self._go(context, context.binding) else None
+        finally:
+            self._contexts.append(context)
 
     def run_loop(
         self, inputs: Sequence[np.ndarray], advance: Mapping[int, int], count: int
@@ -148,13 +180,21 @@ class Executor:
         context = self._borrow(binding)
         try:
             outputs = self._feed(context, arrays)
-            self._go(context, self._loop_code(context, binding, advance, count), binding.shared)
+            code = self._loop_code(context, binding, arrays, advance, count)
+            context.start(code)
+            self._go(context, binding)
         finally:
+            context.start(binding.code)
             self._contexts.append(context)
         return outputs
 
     def _loop_code(
-        self, context: _Context, binding: Binding, advance: Mapping[int, int], count: int
+        self,
+        context: _Context,
+        binding: Binding,
+        arrays: Sequence[np.ndarray],
+        advance: Mapping[int, int],
+        count: int,
     ) -> np.ndarray:
         """The code between BEGIN and NEXT, behind slices of the inputs; jumps are moved along."""
         first, counter = len(self.program.buffers), self.loops
@@ -162,7 +202,7 @@ class Executor:
         for number in self.slots["input"]:
             slot = self.program.buffers[number].slot
             if advance.get(slot):
-                context.pointers[first + slot] = context.pointers[number]
+                context.pointers[first + slot] = arrays[slot].ctypes.data
                 rows.append([SLICE, counter, first + slot, number, advance[slot], -1])
         head = np.zeros((len(rows), ROW), np.int64)
         for k, row in enumerate(rows):
@@ -191,7 +231,8 @@ class Executor:
             flags = array.flags
             if not (flags.c_contiguous and flags.aligned):
                 array = np.array(array, dtype, order="C")
-            arrays.append(array)
+            # The native code knows a dtype, and an ndarray, by its address.
+            arrays.append(np.asarray(array).view(dtype) if array.dtype is not dtype else array)
         return arrays
 
     def _binding(self, shapes: tuple[tuple[int, ...], ...]) -> Binding:
@@ -215,46 +256,39 @@ class Executor:
             context.use(binding)
         return context
 
-    def _feed(self, context: _Context, arrays: list[np.ndarray]) -> list[np.ndarray]:
-        """Enter the inputs and new arrays for the outputs into the pointer table."""
-        buffers, pointers = self.program.buffers, context.pointers
+    def _feed(self, context: _Context, arrays: Sequence[object]) -> list[np.ndarray]:
+        """Hand the arrays, and new ones for the outputs, to the native code."""
         assert context.binding is not None
-        shapes = context.binding.output_shapes
-        outputs = [
-            np.empty(shape, dtype) for shape, dtype in zip(shapes, self._output_dtypes, strict=True)
-        ]
-        for number in self.slots["input"]:
-            pointers[number] = arrays[buffers[number].slot].ctypes.data
-        for number in self.slots["output"]:
-            pointers[number] = outputs[buffers[number].slot].ctypes.data
+        outputs = [np.empty(shape, dtype) for shape, dtype in context.binding.outputs]
+        self._pack(context.objects, 0, *map(id, arrays), *map(id, outputs))
         return outputs
 
-    def _go(self, context: _Context, code: np.ndarray, shared: bool, profile: int = 0) -> None:
+    def _go(self, context: _Context, binding: Binding) -> bool:
+        """Run what the context holds; False, with nothing run, if the arrays do not fit."""
         if self._writing is None:
-            self._walk(context, code, shared, profile)
-        else:
-            with self._writing:
-                self._walk(context, code, shared, profile)
+            return self._walk(context, binding.shared)
+        with self._writing:
+            return self._walk(context, binding.shared)
 
-    def _walk(self, context: _Context, code: np.ndarray, shared: bool, profile: int) -> None:
+    def _walk(self, context: _Context, shared: bool) -> bool:
         team: Team | None = get_team(self.threads) if shared else None
         if team is not None and not team.enter():
             team = None
-        words = context.words
-        words[0], words[1], words[2] = 0, len(code), code.ctypes.data
-        words[7], words[9], words[10] = team.address if team else 0, profile, FUEL
+        if shared:
+            context.words[7] = team.address if team else 0
         try:
             # The native call returns now and then, so that Ctrl-C is seen.
-            while True:
-                row = self._run(context.address)
-                if row == len(code):
-                    break
-                if row < 0:
-                    self._raise_out_of_range(context)
-                words[0] = row
+            while (state := self._run(context.address)) == UNDONE:
+                pass
+        except BaseException:
+            context.words[0] = -1
+            raise
         finally:
             if team is not None:
                 team.leave()
+        if state == FAILED:
+            self._raise_out_of_range(context)
+        return state != MISFIT
 
     def _raise_out_of_range(self, context: _Context) -> None:
         code, position, value, bound = (int(v) for v in context.status[:4])
@@ -289,7 +323,8 @@ class Executor:
             launch = next(numbered) if binding.code[row, 0] == 1 else None
             if binding.code[row, 0] > 2:
                 raise GraphError(f"{self.program.name}: step_through does not enter loops")
-            self._go(context, binding.code[row : row + 1], shared=False)
+            context.start(binding.code[row : row + 1])
+            self._go(context, binding)
             if launch is not None:
                 touched = {n: self._view(n, context, owners) for n in launch.buffers}
                 observe(launch, touched)
@@ -322,12 +357,14 @@ class Executor:
         try:
             # The kernels write into these arrays: they must live as long as the runs.
             outputs = self._feed(context, arrays)
+            context.start(binding.code, table.ctypes.data)
             begin = time.perf_counter()
             for _ in range(repeat):
-                self._go(context, binding.code, binding.shared, table.ctypes.data)
+                self._go(context, binding)
             seconds = time.perf_counter() - begin
             del outputs
         finally:
+            context.start(binding.code)
             self._contexts.append(context)
         return records_from(binding.launches, table, seconds, self.program)
 

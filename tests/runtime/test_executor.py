@@ -195,3 +195,45 @@ def test_profile_and_memory():
     assert abs(sum(record.share for record in records) - 1) < 1e-6
     memory = executor_of(f).memory({"batch": 16})
     assert memory["arena"] >= memory["peak_live"] > 0
+
+
+def test_only_arrays_that_fit_as_they_are_take_the_direct_way():
+    x = gf.placeholder(("batch", 3), name="x")
+    executor = executor_of(gf.function([x], x * 2))
+    rows = np.arange(12, dtype="f4").reshape(4, 3)
+    assert executor.direct([rows]) is None, "no sizes are known yet"
+    executor([rows])
+    (doubled,) = executor.direct([rows])
+    np.testing.assert_array_equal(doubled, rows * 2)
+
+    class Special(np.ndarray):
+        pass
+
+    unfit = {
+        "another batch": rows[:2],
+        "another rank": rows[0],
+        "another dtype": rows.astype("f8"),
+        "integers of the same size": rows.view("i4"),
+        "byte order": rows.astype(">f4"),
+        "not contiguous": np.zeros((4, 6), "f4")[:, ::2],
+        "columns first": np.asfortranarray(rows),
+        "not aligned": np.zeros(49, "u1")[1:].view("f4").reshape(4, 3),
+        "a subclass": rows.view(Special),
+        "a list": rows.tolist(),
+        "nothing": None,
+        "a number": 3,
+    }
+    assert [why for why, value in unfit.items() if executor.direct([value]) is not None] == []
+    assert executor.direct([]) is None
+    assert executor.direct([rows, rows]) is None
+    executor([rows[:2]])
+    assert executor.direct([rows]) is None
+    np.testing.assert_array_equal(executor.direct([rows[2:]])[0], rows[2:] * 2)
+
+
+def test_an_array_with_a_dtype_object_of_its_own_is_taken():
+    x = gf.placeholder(("batch", 3), name="x")
+    double = gf.function([x], x * 2)
+    rows = np.ones((2, 3), np.dtype("f4", metadata={"unit": "m"}))
+    for _ in range(2):
+        np.testing.assert_array_equal(double(rows), np.full((2, 3), 2, "f4"))
