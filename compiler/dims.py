@@ -416,3 +416,12 @@ def delinearize(offset: Size, shape: tuple[Size, ...]) -> tuple[Size, ...]:
         index.append(step)
         offset = offset - step * stride
     return tuple(index)
+
+
+#: what a named dim is taken for where only a guess is needed: a batch
+TYPICAL = 32
+
+
+def typical(size: Size) -> int:
+    """The value of a size if its named dims were batches of usual size."""
+    return evaluate(size, {a.name: TYPICAL for a in atoms(size)})  # type: ignore[union-attr]

@@ -285,10 +285,14 @@ class Reduction(Op):
     """One value for all elements along some axes; the axes leave the shape.
 
     The attribute `axes` is a sorted tuple of non-negative ints.
+
+    Attributes:
+        splits: whether the reduction of the reductions of parts is that of the whole.
     """
 
     attributes: ClassVar[Mapping[str, str]] = {"axes": "axes"}
     domain: ClassVar[str] = "number"
+    splits: ClassVar[bool] = True
 
     def canonical_attrs(self, attrs: dict[str, Any]) -> dict[str, Any]:
         attrs = super().canonical_attrs(attrs)

@@ -15,6 +15,7 @@ from graphflow.compiler.passes.fold_constants import fold_constants
 from graphflow.compiler.passes.fuse import FusedGraph, fuse
 from graphflow.compiler.passes.lower_conv import lower_conv
 from graphflow.compiler.passes.simplify import simplify
+from graphflow.compiler.passes.split_reductions import split_reductions
 from graphflow.compiler.program import Program
 from graphflow.compiler.schedule import schedule
 from graphflow.compiler.verify import check_graph
@@ -41,6 +42,8 @@ PASSES = (
     # Templates know a few forms of convolution; the padding it adds can be merged below.
     Pass(lower_conv, needed=True),
     Pass(canonicalize),
+    # After simplify, which knows whole reductions; before cse, since neighbours share first steps.
+    Pass(split_reductions),
     # Last, since every rewrite above makes equal nodes.
     Pass(cse),
 )

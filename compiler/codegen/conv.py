@@ -6,6 +6,10 @@ and the summed index runs over kernel rows, then over (tap, channel) of a row. N
 
     conv          sum over (kernel rows..., kernel column * channel)    rows: pixels of a line
     weight_grad   sum over (image, lines..., pixel)                     rows: kernel column * channel
+
+A weight gradient is shared by blocks of the result, or by ranges of images (`parts`), each of which
+makes a whole gradient of its own: two threads that both read all images wait for each other's
+caches (64 x 14 x 14 x 32 -> 64: 3.6 ms by blocks, 1.6 ms by ranges).
 """
 
 from __future__ import annotations
@@ -17,8 +21,15 @@ from dataclasses import dataclass
 from graphflow.compiler.codegen.source import KernelDraft
 from graphflow.compiler.codegen.templates import TemplateKernel
 from graphflow.compiler.codegen.tile_writer import Level, Place, Range, Text, TileWriter
-from graphflow.compiler.codegen.tiling import blocks, choose_tile, even_block, typical
-from graphflow.compiler.dims import Size, delinearize, floor_div, product, row_major_strides
+from graphflow.compiler.codegen.tiling import blocks, choose_tile, even_block
+from graphflow.compiler.dims import (
+    Size,
+    delinearize,
+    floor_div,
+    product,
+    row_major_strides,
+    typical,
+)
 from graphflow.compiler.graph import Node
 from graphflow.compiler.spec import ITEMSIZE
 from graphflow.compiler.target import Target
@@ -30,7 +41,7 @@ PACKED_PIXELS, PANEL_STEPS = 256, 512
 #: bytes of the cotangent that all blocks of a weight gradient read before the next ones
 SLICE_BYTES = 256 * 1024
 #: rows and columns of a block of a weight gradient
-GRAD_ROWS, GRAD_COLUMNS = 32, 128
+GRAD_ROWS, GRAD_COLUMNS = 96, 128
 
 
 class _Taps:
@@ -228,6 +239,7 @@ class _WeightGradWriter(TileWriter):
         super().__init__(node, kernel)
         x, ct = node.inputs
         self.x, self.ct = kernel.buffer(x), kernel.buffer(ct)
+        self.parts: int = node.attrs.get("parts", 1)
         self.taps = taps = _Taps(x.shape, node.attrs["kernel"], node)
         self.shape = ct.shape
         self.steps = row_major_strides(ct.shape)[:-1]
@@ -249,56 +261,78 @@ class _WeightGradWriter(TileWriter):
 
     def write(self) -> KernelDraft:
         kernel, taps = self.kernel, self.taps
-        parts = (
+        cuts = (
             *(count for count, _ in taps.loops),
             taps.groups,
             blocks(taps.channels, self.row_block),
             blocks(self.channels, self.column_block),
         )
-        extent = product(parts)
-        with self._slices() as piece, kernel.loop("unit", "lo", "hi"):
-            *places, group, strip, panel = delinearize(kernel.index("unit", extent), parts)
-            for name, place, count in zip(self._names(), (*places, group), parts, strict=False):
+        extent = product(cuts)
+        with ExitStack() as loops:
+            if self.parts > 1:
+                loops.enter_context(kernel.loop("part", "lo", "hi"))
+            piece = loops.enter_context(self._slices())
+            bounds = ("0", kernel.size(extent)) if self.parts > 1 else ("lo", "hi")
+            loops.enter_context(kernel.loop("unit", *bounds))
+            *places, group, strip, panel = delinearize(kernel.index("unit", extent), cuts)
+            for name, place, count in zip(self._names(), (*places, group), cuts, strict=False):
                 if count != 1:
                     kernel.line(f"{name} = {kernel.size(place)}")
-            rows = self.range_of("row", strip, parts[-2], taps.channels, self.row_block)
-            columns = self.range_of("column", panel, parts[-1], self.channels, self.column_block)
+            rows = self.range_of("row", strip, cuts[-2], taps.channels, self.row_block)
+            columns = self.range_of("column", panel, cuts[-1], self.channels, self.column_block)
             self._multiply(piece, rows, columns)
         work = self.row_block * self.column_block * product(self.shape[:-1])
+        if self.parts > 1:
+            return kernel.kernel(self.parts, cost=floor_div(extent * work, self.parts))
         return kernel.kernel(extent, cost=work)
 
     def _names(self) -> list[str]:
         return [*(f"t{k}" for k in range(len(self.taps.loops))), "group"]
+
+    def _images(self) -> tuple[Size, Text, Text]:
+        """The first image, the end and the number of the images of a part."""
+        kernel, count = self.kernel, self.shape[0]
+        if self.parts == 1:
+            return 0, count, count
+        part = kernel.index("part", self.parts)
+        begin, end = (floor_div(count * p, self.parts) for p in (part, part + 1))
+        kernel.line(f"begin = {kernel.size(begin)}")
+        kernel.line(f"end = {kernel.size(end)}")
+        if isinstance(count, int) and count % self.parts == 0:
+            return kernel.index("begin", count), "end", count // self.parts
+        return kernel.index("begin", count), "end", "end - begin"
 
     @contextmanager
     def _slices(self) -> Iterator[_Slice]:
         """Loops over slices of the cotangent: several images, or some lines of one."""
         kernel, (count, *leading, _, _) = self.kernel, self.shape
         itemsize = ITEMSIZE[self.node.dtype]
-        images = max(1, SLICE_BYTES // max(1, typical(self.steps[0]) * itemsize))
+        most = max(1, SLICE_BYTES // max(1, typical(self.steps[0]) * itemsize))
         lines = max(1, SLICE_BYTES // max(1, typical(self.steps[1]) * itemsize))
-        known: Text = count
-        names = []
+        image, end, images = self._images()
+        added = []
         with ExitStack() as loops:
-            if not isinstance(count, int) or count > images:
-                names.append("image0")
-                total = kernel.size(count)
+            if not isinstance(images, int) or images > most:
+                first = "begin" if self.parts > 1 else "lo - lo"
+                added.append(f"image0 > {first}" if self.parts > 1 else "image0 > 0")
                 # One pass even without images: it stores the zeros.
-                end = total if isinstance(count, int) else f"max({total}, 1)"
-                loops.enter_context(self.rolled("image0", "0", end, images))
-                kernel.line(f"images = min({images}, {total} - image0)")
-                known = "images"
+                last = self.text(end)
+                if not isinstance(images, int):
+                    last = f"max({last}, {first} + 1)"
+                loops.enter_context(kernel.loop("image0", first, last, str(most)))
+                kernel.line(f"images = min({most}, {self.text(end)} - image0)")
+                image, images = kernel.index("image0", count), "images"
+            line: Size = 0
             span: Text = leading[0] if leading else 1
             if not isinstance(span, int) or span > lines:
-                names.append("line0")
+                added.append("line0 > 0")
                 total = kernel.size(leading[0])
-                end = total if isinstance(leading[0], int) else f"max({total}, 1)"
-                loops.enter_context(self.rolled("line0", "0", end, lines))
+                stop = total if isinstance(leading[0], int) else f"max({total}, 1)"
+                loops.enter_context(self.rolled("line0", "0", stop, lines))
                 kernel.line(f"lines = min({lines}, {total} - line0)")
-                span = "lines"
-            image = kernel.index("image0", count) if "image0" in names else 0
-            line = kernel.index("line0", leading[0]) if "line0" in names else 0
-            yield _Slice(image, known, line, span, f"{' + '.join(names)} > 0" if names else "0")
+                line, span = kernel.index("line0", leading[0]), "lines"
+            add = " | ".join(f"({text})" for text in added) if len(added) > 1 else "".join(added)
+            yield _Slice(image, images, line, span, add or "0")
 
     def _multiply(self, piece: _Slice, rows: Range, columns: Range) -> None:
         """w̄ (+)= xᵀ ȳ for a block of (channel of x, channel of ȳ) at one tap."""
@@ -318,6 +352,9 @@ class _WeightGradWriter(TileWriter):
         b_at = sum((p * s for p, s in zip(start, self.steps, strict=False)), start=0)
         channel = group * self.channels + columns.first
         c_at = (tap * taps.channels + rows.first) * self.outputs + channel
+        if self.parts > 1:
+            whole = product(self.node.shape[1:])
+            c_at = c_at + self.kernel.index("part", self.parts) * whole
         counts: list[Text] = [piece.images, *leading, self.shape[-2]]
         if leading:
             counts[1] = piece.lines

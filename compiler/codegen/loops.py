@@ -321,11 +321,13 @@ class LoopNest:
         parallel = kept[0] if kept else None
         inner = [a.extent for a in (*kept, *reduced) if a is not parallel]
         pairs = [] if self.reductions else emitter.in_place_pairs()
+        # Threads that share a vectorised axis share whole vectors.
+        vectors = parallel is not None and (not inner or (columns and len(kept) == 1))
         return emitter.writer.draft(
             group_name(self.nodes),
             parallel.extent if parallel else 1,
             product(inner) * work,
-            grain=16 if parallel is not None and not inner else 1,
+            grain=16 if vectors else 1,
             in_place=pairs,
         )
 

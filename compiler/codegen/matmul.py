@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from graphflow.compiler.codegen.source import KernelDraft
 from graphflow.compiler.codegen.templates import TemplateKernel
 from graphflow.compiler.codegen.tile_writer import Level, Place, Range, Text, TileWriter
-from graphflow.compiler.codegen.tiling import Tile, blocks, choose_tile, even_block, typical
-from graphflow.compiler.dims import Size, delinearize, linear_offset, product
+from graphflow.compiler.codegen.tiling import Tile, blocks, choose_tile, even_block
+from graphflow.compiler.dims import Size, delinearize, linear_offset, product, typical
 from graphflow.compiler.graph import Node
 from graphflow.compiler.op import CAST, broadcast_index
 from graphflow.compiler.spec import ITEMSIZE, is_float

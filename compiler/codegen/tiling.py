@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from graphflow.compiler.dims import Size, atoms, evaluate, floor_div
+from graphflow.compiler.dims import Size, floor_div, typical
 from graphflow.compiler.target import Target
-
-#: what a named dim is taken for where only a guess is needed: a batch
-TYPICAL = 32
 
 # A core with two multiply-add units of four cycles latency. The other rates are fitted to measured
 # tiles of AVX-512 (4x4, 4x6, 6x4, 7x3, 8x2, 8x3, 14x1, 14x2, 24x1): loads a cycle, bytes a cycle
@@ -28,11 +25,6 @@ class Tile:
     @property
     def width(self) -> int:
         return self.vectors * self.lanes
-
-
-def typical(size: Size) -> int:
-    """The value of a size if its named dims were batches of usual size."""
-    return evaluate(size, {a.name: TYPICAL for a in atoms(size)})  # type: ignore[union-attr]
 
 
 def blocks(size: Size, step: int) -> Size:

@@ -6,13 +6,14 @@
 
 Each is linear in both operands, and the rule of each is made of the other two. `lower_conv` turns
 padding, `conv_input_grad` and the forms with a cheaper spelling into what the templates take:
-`conv` and `conv_weight_grad` without padding.
+`conv`, `conv_weight_grad` and `conv_weight_grad_parts` without padding.
 """
 
 from __future__ import annotations
 
 import string
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from graphflow.compiler.dims import Size, floor_div
 from graphflow.compiler.errors import DTypeError, ShapeError
 from graphflow.compiler.graph import Node
 from graphflow.compiler.op import Op, Template, ops, register
+from graphflow.compiler.ops.blocks import reshape
 from graphflow.compiler.spec import TensorSpec, is_equal, is_float, shape_text
 from graphflow.compiler.target import host_target
 
@@ -264,6 +266,54 @@ class ConvWeightGrad(ConvBase, Template):
 
     def emit(self, node: Node, kernel: TemplateKernel) -> KernelDraft:
         return emit_conv_weight_grad(node, kernel, host_target())
+
+
+@register
+class ConvWeightGradParts(ConvBase, Template):
+    """conv_weight_grad of each of `parts` ranges of images, by themselves: w̄ is the sum of all.
+
+    Range p has the images n p // parts to n (p + 1) // parts. Threads share the ranges, so that
+    each reads its images once; lower_conv makes it. The rule is that of conv_weight_grad, range by
+    range.
+    """
+
+    attributes: ClassVar[Mapping[str, str]] = {**ConvWeightGrad.attributes, "parts": "int"}
+
+    def infer(self, x: TensorSpec, ct: TensorSpec, **attrs: Any) -> TensorSpec:  # type: ignore[override]
+        parts = attrs.pop("parts")
+        if parts < 1:
+            raise ShapeError(f"{self.name}: parts is {parts}, expected at least 1")
+        whole = ops.conv_weight_grad.infer(x, ct, **attrs)
+        return x.with_shape((parts, *whole.shape))
+
+    def vjp(self, node: Node, ct: Node) -> list[Node | None]:
+        parts = node.attrs["parts"]
+        shared, grads = _shared(node.attrs), []
+        for part in range(parts):
+            w = reshape(_rows(ct, part, parts), ct.shape[1:])
+            x, y = (_rows(value, part, parts) for value in node.inputs)
+            x_bar = ops.conv_input_grad(y, w, size=x.shape[1:-1], **shared)
+            grads.append((x_bar, ops.conv(x, w, **shared)))
+        return [ops.concat(*of_one, axis=0) for of_one in zip(*grads, strict=True)]
+
+    def reference(self, x: np.ndarray, ct: np.ndarray, **attrs: Any) -> np.ndarray:  # type: ignore[override]
+        parts = attrs.pop("parts")
+        cuts = [len(x) * p // parts for p in range(parts + 1)]
+        ranges = [slice(*pair) for pair in pairwise(cuts)]
+        whole = ops.conv_weight_grad.reference
+        return np.stack([whole(x[part], ct[part], **attrs) for part in ranges])
+
+    def emit(self, node: Node, kernel: TemplateKernel) -> KernelDraft:
+        return emit_conv_weight_grad(node, kernel, host_target())
+
+
+def _rows(node: Node, part: int, parts: int) -> Node:
+    """The `part`-th of `parts` ranges of the first axis."""
+    rows, *rest = node.shape
+    start, end = (floor_div(rows * p, parts) for p in (part, part + 1))
+    return ops.slice(
+        node, start=(start, *[0] * len(rest)), step=(1,) * node.ndim, shape=(end - start, *rest)
+    )
 
 
 # ---- references ----------------------------------------------------------------------------------

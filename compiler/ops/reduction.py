@@ -175,6 +175,7 @@ class ArgExtremum(Reduction):
     """Position of the extreme element along one axis, the first where several are equal."""
 
     differentiable = False
+    splits = False
     #: text of "value {0} comes before the best so far, {1}"
     better = ""
     largest = False

@@ -20,12 +20,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from graphflow.compiler.dims import Size, floor_div, product
+from graphflow.compiler.dims import Size, floor_div, product, typical
 from graphflow.compiler.graph import Graph, Node, rebuild
 from graphflow.compiler.op import ops
 from graphflow.compiler.ops.blocks import full, permute, reshape, sum_over
 from graphflow.compiler.ops.movement import flip
 from graphflow.compiler.ops.pool import pad_spatial, windows
+
+#: ranges of images that threads share for a weight gradient, and the largest gradient for that
+PARTS, PART_BYTES = 8, 256 * 1024
 
 Sizes = tuple[Size, ...]
 Ints = tuple[int, ...]
@@ -209,11 +212,21 @@ def _lower_weight_grad(node: Node, x: Node, ct: Node) -> Node:
             ct = reshape(ct, (*out, *[1] * len(kernel), groups, c_out // groups))
         return reshape(sum_over(taken * ct, outer), node.shape)
     none = (0,) * len(kernel)
-    return ops.conv_weight_grad(x, ct, **{**attrs, "low": none, "high": none})
+    attrs = {**attrs, "low": none, "high": none}
+    if typical(node.spec.nbytes) <= PART_BYTES and typical(ct.shape[0]) >= PARTS:
+        return sum_over(ops.conv_weight_grad_parts(x, ct, parts=PARTS, **attrs), (0,))
+    return ops.conv_weight_grad(x, ct, **attrs)
+
+
+def _lower_weight_grad_parts(node: Node, x: Node, ct: Node) -> Node:
+    attrs, none = node.attrs, (0,) * len(node.attrs["kernel"])
+    x = pad_spatial(x, attrs["low"], attrs["high"], 0)
+    return ops.conv_weight_grad_parts(x, ct, **{**attrs, "low": none, "high": none})
 
 
 _RULES: dict[str, Callable[..., Node]] = {
     "conv": _lower_conv,
     "conv_input_grad": _lower_input_grad,
     "conv_weight_grad": _lower_weight_grad,
+    "conv_weight_grad_parts": _lower_weight_grad_parts,
 }

@@ -418,6 +418,7 @@ def conv_row(name: str, x: Any, w: Any, **given: Any) -> Sample:
         "conv": ((image, weights), {}),
         "conv_input_grad": ((cotangent, weights), {"size": x[1:-1]}),
         "conv_weight_grad": ((image, cotangent), {"kernel": w[:-2]}),
+        "conv_weight_grad_parts": ((image, cotangent), {"kernel": w[:-2], "parts": 3}),
     }[name]
     return Sample(operands, {**attrs, **extra}, wrt=(0, 1), rtol=1e-12, atol=1e-13)
 
@@ -565,7 +566,9 @@ CASES: dict[str, list[Sample]] = {
         product_of(real((17, 33)).astype("f"), real((33, 50)).astype("f")),
         product_of(np.arange(6, dtype="int32").reshape(2, 3), np.ones((3, 2), "int32")),
     ],
-    **{name: conv_rows(name) for name in ("conv", "conv_input_grad", "conv_weight_grad")},
+    **{name: conv_rows(name) for name in (
+        "conv", "conv_input_grad", "conv_weight_grad", "conv_weight_grad_parts"
+    )},
     "random_bits": random_rows("uint32", "uint64"),
     "random_uniform": random_rows("float32", "float64"),
     "random_permutation": [

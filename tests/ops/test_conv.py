@@ -277,13 +277,17 @@ def test_conv_kernel_with_epilogue(name):
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: str(t.vector_bits))
 @pytest.mark.parametrize("name", KERNELS)
-def test_weight_grad_kernel(name, target, monkeypatch):
+@pytest.mark.parametrize("parts", [None, 3])
+def test_weight_grad_kernel(parts, name, target, monkeypatch):
     monkeypatch.setattr("graphflow.compiler.codegen.conv.SLICE_BYTES", 4096)
     x, w, x_value, _, attrs = kernel_case(name, "float32")
     forward = ops.conv(x, w, **attrs)
     ct = placeholder(forward.shape, "float32")
     ct_value = np.random.default_rng(9).uniform(-1, 1, (len(x_value), *forward.shape[1:]))
-    node = ops.conv_weight_grad(x, ct, kernel=w.shape[:-2], **attrs)
+    attrs = {**attrs, "kernel": w.shape[:-2]}
+    node = ops.conv_weight_grad(x, ct, **attrs)
+    if parts is not None:
+        node = ops.conv_weight_grad_parts(x, ct, parts=parts, **attrs)
     run = TemplateRunner(node, emit=partial(emit_conv_weight_grad, target=target))
     assert undefined_symbols(run.object_code) == []
     want = node.op.reference(x_value.astype("float64"), ct_value, **node.attrs)
