@@ -32,6 +32,7 @@ __all__ = [
     "divide",
     "equal",
     "erf",
+    "erfc",
     "exp",
     "expm1",
     "floor",
@@ -131,6 +132,11 @@ def cosh(x: Any) -> Tensor:
 def erf(x: Any) -> Tensor:
     """The error function, 2/√π ∫₀ˣ e^(-t²) dt."""
     return _unary("erf", x)
+
+
+def erfc(x: Any) -> Tensor:
+    """1 - erf x, exact where that is small."""
+    return _unary("erfc", x)
 
 
 def exp(x: Any) -> Tensor:

@@ -1,6 +1,6 @@
 """Exponentials, logarithms, trigonometric and hyperbolic functions of one float.
 
-Names in `expr` are those of `runtime.kernels.vector_math`.
+Names in `expr` are those of `runtime.intrinsics`.
 """
 
 from __future__ import annotations
@@ -118,6 +118,23 @@ class Erf(FloatUnary):
         from math import erf
 
         return np.vectorize(erf, otypes=[x.dtype])(x)
+
+
+@register
+class Erfc(FloatUnary):
+    """y = 1 - erf x;  x̄ = -ȳ 2/√π e^(-x²)"""
+
+    expr = "erfc({0})"
+    cost = 28
+
+    def vjp(self, node: Node, ct: Node) -> list[Node | None]:
+        x = node.inputs[0]
+        return [ct * float(-2 / np.sqrt(np.pi)) * ops.exp(-(x * x))]
+
+    def reference(self, x: np.ndarray, **attrs: Any) -> np.ndarray:  # type: ignore[override]
+        from math import erfc
+
+        return np.vectorize(erfc, otypes=[x.dtype])(x)
 
 
 # ---- trigonometric and hyperbolic ------------------------------------------------------------

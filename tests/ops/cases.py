@@ -128,6 +128,7 @@ ELEMENTWISE = {
     "log10": unary(*POSITIVE),
     "sigmoid": unary(*REAL),
     "erf": unary(*REAL),
+    "erfc": unary(*REAL),
     "sin": unary(*REAL, extreme=ANGLES),
     "cos": unary(*REAL, extreme=ANGLES),
     "tan": unary(-1.2, 1.2, extreme=ANGLES),
