@@ -403,6 +403,9 @@ class KernelLower(lowering.Lower):
             head = getattr(block.terminator, "target", None)
             if head is None or head > label:
                 continue
+            # A far jump begins with a prefix, to which Numba gives a block of its own.
+            if len(self.blocks[head].body) == 1:
+                head = self.blocks[head].terminator.target
             for expression in self.blocks[head].find_exprs(op="iternext"):
                 iterator = self.typeof(expression.value.name)
                 hint_loop(self.last_block[label].terminator, iterator.passes)

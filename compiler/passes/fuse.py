@@ -224,7 +224,7 @@ class _Fuser:
         seen = set(numbers)
         stack = [n for n in self._successors([node]) if n not in numbers]
         for number in numbers:
-            stack += [n for n in self._successors(self.members[number]) if n not in numbers]
+            stack += [n for n in self._successors(self._computed(number)) if n not in numbers]
         last = max(self.position[m] for n in numbers for m in self.members[n])
         while stack:
             number = stack.pop()
@@ -233,11 +233,16 @@ class _Fuser:
             seen.add(number)
             if self._first_position(number) > last:
                 continue
-            following = self._successors(self.members[number])
+            following = self._successors(self._computed(number))
             if following & numbers:
                 return True
             stack += following
         return False
+
+    def _computed(self, number: int) -> list[Node]:
+        """Members that others wait for; an index map that is repeated in each group is not one."""
+        members = self.members[number]
+        return [n for n in members if not n.op.is_free or self.storage.get(n) == number]
 
     def _successors(self, nodes: Iterable[Node]) -> set[int]:
         """Groups that read any of `nodes`, also through stored reshapes."""

@@ -42,6 +42,22 @@ def test_an_optimizer_update_is_one_kernel_behind_its_gradient():
     assert groups == [("multiply", "matmul", "add", "multiply", "subtract")]
 
 
+def test_updates_that_share_a_number_wait_for_nothing():
+    """Adam for two layers: the literals are one node each, and repeated in every kernel."""
+    x, y = gf.placeholder((8, 3), name="x"), gf.placeholder((8, 4), name="y")
+    w, u = gf.variable(np.ones((3, 5), "f4")), gf.variable(np.ones((5, 4), "f4"))
+    h = gf.tanh(x @ w)
+    loss = gf.sum(gf.square(h @ u - y))
+    updates = []
+    for p, g in zip((w, u), gf.grad(loss, [w, u]), strict=True):
+        v = gf.variable(np.zeros(p.shape, "f4"))
+        new = 0.9 * v + 0.1 * gf.square(g)
+        updates += [(v, new), (p, p - 0.01 * g / (gf.sqrt(new) + 1e-7))]
+    groups = groups_of([x, y], loss, updates=updates)
+    assert sum("sqrt" in group for group in groups) == 2
+    assert all("matmul" in group for group in groups if "sqrt" in group)
+
+
 def test_column_sums_are_not_fused_with_elements_that_need_them():
     x = gf.placeholder((100, 8), name="x")
     assert groups_of([x], x - gf.sum(x, axis=0)) == [("sum",), ("subtract",)]

@@ -237,3 +237,16 @@ def test_an_array_with_a_dtype_object_of_its_own_is_taken():
     rows = np.ones((2, 3), np.dtype("f4", metadata={"unit": "m"}))
     for _ in range(2):
         np.testing.assert_array_equal(double(rows), np.full((2, 3), 2, "f4"))
+
+
+def test_subnormal_numbers_are_zero_inside_and_the_callers_thread_is_as_before():
+    x = gf.placeholder(("n",), name="x")
+    f = gf.function([x], [x * 0.5, x + 0.0])
+    tiny = np.full(70_000, 1.5e-38, "f4")
+    for threads in (1, 2):
+        executor = executor_of(f, threads)
+        half, same = executor([tiny])
+        np.testing.assert_array_equal(half, 0)
+        np.testing.assert_array_equal(same, tiny)
+        np.testing.assert_array_equal(executor([tiny * np.float32(0.5)])[1], 0)
+    assert np.all(tiny * np.float32(0.5) > 0), "NumPy's own arithmetic keeps them"

@@ -214,6 +214,16 @@ def test_a_result_over_its_input_is_vectorised_without_alias_checks(tmp_path):
     assert "llvm.access.group" not in ir
 
 
+def test_hints_reach_loops_with_long_bodies(tmp_path):
+    """Their jumps are so far that Python's bytecode puts a prefix before the loop's head."""
+    lines = "".join(f"            t = f32(t * y[j]) + f32({k})\n" for k in range(40))
+    body = "            t = x[i * n + j]\n" + lines + "            out[i * n + j] = t\n"
+    text = IN_PLACE.replace("            out[i * n + j] = x[i * n + j] * y[j]\n", body)
+    assert text != IN_PLACE
+    ir, _ = assembly(tmp_path, text, "update")
+    assert f"<{vector_lanes()} x float>" in ir and "vector.memcheck" not in ir
+
+
 def test_symbols_follow_the_content_and_nothing_else(tmp_path):
     first = compile_text(tmp_path, EXAMPLE, "fused_add_maximum")
     again = compile_text(tmp_path, EXAMPLE, "fused_add_maximum")
