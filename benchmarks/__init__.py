@@ -1,1 +1,1 @@
-"""Timings beside the peers; nothing here is a test."""
+"""Workloads timed beside peers; nothing here is a test."""
