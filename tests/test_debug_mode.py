@@ -11,8 +11,10 @@ import graphflow as gf
 from graphflow.comparison import largest_difference, nudge
 from graphflow.compiler import pipeline
 from graphflow.compiler.graph import Graph
+from graphflow.debugging import DebugRunner
 from graphflow.errors import VerificationError
-from graphflow.variable import storage_of
+from graphflow.variable import adopt_storage, storage_of
+from tests.graph_fuzz import ENVIRONMENTS, merge, random_case
 
 
 @pytest.fixture
@@ -339,3 +341,35 @@ def test_storage_of_a_variable_is_put_back_after_an_error(break_kernel):
     f = debugged([], [], updates=[(v, v + 1)])
     assert "add: add is float32(3,)" in complaint(f)
     assert storage_of(v.node).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("first", [0, 160])
+def test_random_graphs_are_right(first):
+    case = merge(random_case(seed) for seed in range(first, first + 10))
+    for node in case.graph.variables:
+        adopt_storage(node, case.leaves[node][0].copy(order="C"))
+    run = DebugRunner(case.graph, "fuzz")
+    for number in range(len(ENVIRONMENTS)):
+        for node in case.graph.variables:
+            np.copyto(storage_of(node), case.leaves[node][number])
+        expected = case.run(case.graph, number)[: len(case.graph.outputs)]
+        results = run([case.leaves[node][number].copy(order="C") for node in case.graph.inputs])
+        found = [
+            largest_difference(np.asarray(e), r) for e, r in zip(expected, results, strict=True)
+        ]
+        assert found == [None] * len(results)
+
+
+def test_an_output_does_not_overwrite_what_is_read_after_it():
+    x = gf.placeholder((4, 4), name="x")
+    first = gf.tanh(gf.broadcast_to(gf.sum(x, axis=0), (4, 4)))
+    later = gf.cond(gf.sum(x) > 100, lambda: x, lambda: x * 2)
+    f = debugged([x], first @ x + (first * later) @ x)
+    data = np.random.default_rng(0).normal(size=(4, 4)).astype("f4")
+    row = np.broadcast_to(np.tanh(data.sum(0)), (4, 4))
+    expected = row @ data + (row * data * 2) @ data
+    np.testing.assert_allclose(f(data), expected, rtol=1e-4, atol=1e-5)
+    stored = [o for o in f.compile()._runner.compiled.compilation.origins.values()
+              if len(o.writes) == 2]  # fmt: skip
+    (origin,) = stored
+    assert {node.op.name for node, _ in origin.writes} == {"tanh", "multiply"}
