@@ -22,6 +22,7 @@ from graphflow.compiler.op import describe
 from graphflow.compiler.ops.control import Control
 from graphflow.compiler.passes.fuse import FusedGraph, FusionGroup, fuse
 from graphflow.compiler.program import (
+    STATUS,
     Argument,
     Branch,
     Buffer,
@@ -531,9 +532,6 @@ class _Lifetimes:
         for storage in self.storages:
             if storage.first is not None and storage.first <= begin <= storage.last:  # type: ignore[operator]
                 storage.last = self.at
-
-
-STATUS = TensorSpec("int64", (8,))
 
 
 def lower_control(outer: Scheduler, node: Node, projections: Sequence[Node]) -> list[Step]:

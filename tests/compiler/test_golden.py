@@ -34,15 +34,12 @@ def test_two_compilations_give_the_same_text():
 
 
 def test_the_text_does_not_depend_on_the_seed_of_hashes():
+    code = "import json; from tests.compiler.golden_cases import all_texts; "
+    code += "print(json.dumps(all_texts()))"
     found = []
     for seed in "01":
         done = subprocess.run(
-            [
-                sys.executable,
-                "-c",
-                "import json; from tests.compiler.golden_cases import all_texts;"
-                "print(json.dumps(all_texts()))",
-            ],
+            [sys.executable, "-c", code],
             check=True,
             capture_output=True,
             text=True,
