@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from graphflow.compiler.errors import GraphError
@@ -16,9 +16,10 @@ from graphflow.compiler.passes.fuse import FusedGraph, fuse
 from graphflow.compiler.passes.lower_conv import lower_conv
 from graphflow.compiler.passes.simplify import simplify
 from graphflow.compiler.passes.split_reductions import split_reductions
-from graphflow.compiler.program import Program
-from graphflow.compiler.schedule import schedule
-from graphflow.compiler.verify import check_graph
+from graphflow.compiler.program import Launch, Program
+from graphflow.compiler.schedule import Origin, schedule
+from graphflow.compiler.target import Target, host_target
+from graphflow.compiler.verify import check_graph, check_program
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,13 @@ class Compilation:
     Attributes:
         stages: (pass name, graph after it), beginning with ("input", the user's graph).
         fused: the partition into kernels.
+        origins: the nodes that each launch computes.
     """
 
     program: Program
     stages: tuple[tuple[str, Graph], ...]
     fused: FusedGraph
+    origins: Mapping[Launch, Origin]
     records: tuple[PassRecord, ...]
     seconds: float
 
@@ -133,13 +136,19 @@ def optimize(
 
 
 def compile_graph(
-    graph: Graph, name: str = "function", without: Collection[str] = (), check: bool | None = None
+    graph: Graph,
+    name: str = "function",
+    without: Collection[str] = (),
+    check: bool | None = None,
+    target: Target | None = None,
 ) -> Compilation:
     """Compile `graph` down to kernel source and a launch schedule.
 
     Args:
         without: passes to leave out, for bisecting; see `optimize`.
-        check: verify after each pass; by default if the environment says GRAPHFLOW_CHECK=1.
+        check: verify after each pass, and the program; by default if the environment says
+            GRAPHFLOW_CHECK=1.
+        target: the machine to compile for, by default this one.
     """
     begin = time.perf_counter()
     check = os.environ.get("GRAPHFLOW_CHECK", "0") == "1" if check is None else check
@@ -153,12 +162,14 @@ def compile_graph(
         PassRecord("fuse", time.perf_counter() - at, len(final.nodes), len(fused.groups), True)
     )
     at = time.perf_counter()
-    program = schedule(fused, name)
+    program, origins = schedule(fused, name, target or host_target())
     records.append(
         PassRecord(
             "schedule", time.perf_counter() - at, len(fused.groups), len(program.steps), True
         )
     )
     program = replace(program, checks=graph.checks)
+    if check:
+        check_program(program)
     seconds = time.perf_counter() - begin
-    return Compilation(program, tuple(stages), fused, tuple(records), seconds)
+    return Compilation(program, tuple(stages), fused, origins, tuple(records), seconds)

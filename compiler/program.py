@@ -15,6 +15,10 @@ from graphflow.compiler.spec import DimCheck, TensorSpec
 BufferKind = Literal["input", "variable", "constant", "output", "temp", "status"]
 
 
+#: the block that kernels report an index out of range into
+STATUS = TensorSpec("int64", (8,))
+
+
 @dataclass(frozen=True, slots=True)
 class Buffer:
     """One piece of storage that kernels read or write.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,6 +22,7 @@ from graphflow.compiler.op import describe
 from graphflow.compiler.ops.control import Control
 from graphflow.compiler.passes.fuse import FusedGraph, FusionGroup, fuse
 from graphflow.compiler.program import (
+    STATUS,
     Argument,
     Branch,
     Buffer,
@@ -34,6 +35,7 @@ from graphflow.compiler.program import (
     Step,
 )
 from graphflow.compiler.spec import TensorSpec
+from graphflow.compiler.target import Target
 
 IMPORTS = """\
 from math import inf, nan
@@ -43,10 +45,10 @@ from graphflow.runtime.kernels.tiles import *
 """
 
 
-def emit_group(group: FusionGroup) -> KernelDraft:
+def emit_group(group: FusionGroup, target: Target) -> KernelDraft:
     """The kernel of one group."""
     if group.template is not None:
-        return emit_template(group.template, group.nodes, group.outputs)
+        return emit_template(group.template, group.nodes, group.outputs, target)
     return LoopNest(group.nodes, group.outputs).build()
 
 
@@ -69,14 +71,31 @@ class ControlDraft:
     in_place: tuple[tuple[Node, Node], ...] = ()
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The nodes behind a launch, for whoever computes them in another way and compares.
+
+    Attributes:
+        nodes: what it computes, in order.
+        reads: the values that it takes from outside, and the buffer that holds each.
+        writes: the nodes that it stores, and where.
+    """
+
+    nodes: tuple[Node, ...]
+    reads: tuple[tuple[Node, int], ...]
+    writes: tuple[tuple[Node, int], ...]
+
+
 @dataclass
 class Tables:
     """What a graph and the bodies inside it share: buffers, kernels, notes, constants."""
 
+    target: Target
     storages: list[_Storage] = field(default_factory=list)
     entries: dict[str, int] = field(default_factory=dict)
     kernels: list[Kernel] = field(default_factory=list)
-    notes: dict[Node, int] = field(default_factory=dict)
+    notes: list[Note] = field(default_factory=list)
+    origins: dict[Launch, Origin] = field(default_factory=dict)
     constants: list[np.ndarray] = field(default_factory=list)
     holders: dict[Node, int] = field(default_factory=dict)
     status: int | None = None
@@ -93,11 +112,13 @@ class Scheduler:
         self.drafts = [self._draft(group) for group in self.groups]
         self.home = {node: k for k, draft in enumerate(self.drafts) for node in draft.writes}
         self.buffer_of: dict[Node, int] = {}
+        # A body may be scheduled more than once, each time into other buffers.
+        self.notes: dict[Node, int] = {}
 
     def _draft(self, group: FusionGroup) -> KernelDraft | ControlDraft:
         node = group.template
         if node is None or not isinstance(node.op, Control):
-            return emit_group(group)
+            return emit_group(group, self.tables.target)
         projections = tuple(n for n in self.graph.users[node] if n.op.is_projection)
         return ControlDraft(node, (*node.inputs, *projections), projections)
 
@@ -309,7 +330,7 @@ class Scheduler:
         dims: list[Size] = [
             self._note(d.node) + 1 if isinstance(d, NoteOf) else d for d in draft.dims
         ]
-        return Launch(
+        launch = Launch(
             kernel=self._kernel(group, draft),
             buffers=tuple(ids),
             dims=tuple(dims),
@@ -321,9 +342,25 @@ class Scheduler:
             label=draft.name,
             nodes=tuple(self._note(n) for n in group.nodes),
         )
+        self.tables.origins[launch] = self._origin(group, draft)
+        return launch
+
+    def _origin(self, group: FusionGroup, draft: KernelDraft) -> Origin:
+        members = set(group.nodes)
+        taken = dict.fromkeys(v for n in group.nodes for v in n.inputs if v not in members)
+        return Origin(
+            group.nodes,
+            tuple((node, self.buffer_of[self.stored(node)]) for node in taken),
+            tuple((node, self.buffer_of[node]) for node in draft.writes),
+        )
 
     def _note(self, node: Node) -> int:
-        return self.tables.notes.setdefault(node, len(self.tables.notes))
+        """The number of a node's note; it is written when the node's buffer is known."""
+        if node not in self.notes:
+            self.notes[node] = len(self.tables.notes)
+            buffer = self.buffer_of.get(self.stored(node))
+            self.tables.notes.append(Note(node.label, node.source, buffer))
+        return self.notes[node]
 
     def _kernel(self, group: FusionGroup, draft: KernelDraft) -> int:
         digest = hashlib.sha256(draft.body.encode()).hexdigest()[:8]
@@ -385,9 +422,6 @@ class Scheduler:
             else s.buffer
             for s in self.tables.storages
         )
-        notes = tuple(
-            Note(n.label, n.source, self.buffer_of.get(self.stored(n))) for n in self.tables.notes
-        )
         flops, traffic = _work(steps, buffers)
         variables = self.graph.variables
         return Program(
@@ -400,7 +434,7 @@ class Scheduler:
             buffers=buffers,
             kernels=tuple(self.tables.kernels),
             steps=tuple(steps),
-            notes=notes,
+            notes=tuple(self.tables.notes),
             flops=flops,
             traffic=traffic,
         )
@@ -500,9 +534,6 @@ class _Lifetimes:
                 storage.last = self.at
 
 
-STATUS = TensorSpec("int64", (8,))
-
-
 def lower_control(outer: Scheduler, node: Node, projections: Sequence[Node]) -> list[Step]:
     """Steps of an op with bodies; its results lie in the buffers of the projections."""
     targets: list[int] = []
@@ -541,6 +572,9 @@ class _Bodies:
         return inner.build_body(operands, targets)
 
 
-def schedule(fused: FusedGraph, name: str) -> Program:
-    """The Program of a fused graph."""
-    return Scheduler(fused, Tables()).build(name)
+def schedule(
+    fused: FusedGraph, name: str, target: Target
+) -> tuple[Program, Mapping[Launch, Origin]]:
+    """The Program of a fused graph for a machine, and what stands behind its launches."""
+    tables = Tables(target)
+    return Scheduler(fused, tables).build(name), tables.origins

@@ -10,6 +10,7 @@ from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.memory_plan import ALIGNMENT, Layout
 from graphflow.compiler.op import ops
 from graphflow.compiler.program import (
+    STATUS,
     Branch,
     Buffer,
     Copy,
@@ -38,80 +39,89 @@ def check_graph(graph: Graph, where: str) -> None:
     seen: set[Node] = set()
     for node in graph.nodes:
         if node in seen:
-            raise VerificationError(f"after {where}: {node} is listed twice")
-        if any(value not in seen for value in node.inputs):
-            raise VerificationError(f"after {where}: {node} comes before one of its inputs")
+            raise _wrong(where, node, "is listed twice")
+        for value in node.inputs:
+            if value not in seen:
+                raise _wrong(where, node, f"comes before its input {value}")
         seen.add(node)
         _check_node(node, where)
     for node in graph.roots:
         if node not in seen:
-            raise VerificationError(f"after {where}: the result {node} is not among the nodes")
+            raise _wrong(where, node, "is a result and not among the nodes")
         if not isinstance(node.spec, TensorSpec):
-            raise VerificationError(f"after {where}: the result {node} is several values")
+            raise _wrong(where, node, "is several values, and a result is one")
     _check_leaves(graph, where)
     _check_updates(graph, where)
 
 
+def _wrong(where: str, node: Node, message: str) -> VerificationError:
+    line = f" [{node.source}]" if node.source else ""
+    return VerificationError(f"after {where}: {node}{line} {message}")
+
+
 def _check_leaves(graph: Graph, where: str) -> None:
-    fed = set(graph.inputs)
-    if len(fed) != len(graph.inputs):
-        raise VerificationError(f"after {where}: an input is listed twice")
+    fed: set[Node] = set()
     for node in graph.inputs:
+        if node in fed:
+            raise _wrong(where, node, "is listed as an input twice")
         if node.op.name != "placeholder":
-            raise VerificationError(f"after {where}: the input {node} is no placeholder")
+            raise _wrong(where, node, "is an input and no placeholder")
+        fed.add(node)
     for node in graph.nodes:
         if node.op.name == "placeholder" and node not in fed:
-            raise VerificationError(f"after {where}: {node} [{node.source}] is not an input")
+            raise _wrong(where, node, "is a placeholder and no input")
 
 
 def _check_updates(graph: Graph, where: str) -> None:
-    targets = [target for target, _ in graph.updates]
-    if len(set(targets)) != len(targets):
-        raise VerificationError(f"after {where}: a variable is updated twice")
+    targets: set[Node] = set()
     for target, value in graph.updates:
-        if target.op.name != "variable" or target.spec != value.spec:
-            raise VerificationError(f"after {where}: {target} cannot be updated with {value}")
+        if target in targets:
+            raise _wrong(where, target, "is updated twice")
+        if target.op.name != "variable":
+            raise _wrong(where, target, "is updated and no variable")
+        if target.spec != value.spec:
+            raise _wrong(where, target, f"cannot be updated with {value}")
+        targets.add(target)
 
 
 def _check_node(node: Node, where: str) -> None:
     if ops.find(node.op.name) is not node.op:
-        raise VerificationError(f"after {where}: the op of {node} is not registered")
+        raise _wrong(where, node, f"has an op that is not registered, {node.op.name}")
     low, high = node.op.arity
     if not low <= len(node.inputs) <= high:
-        raise VerificationError(f"after {where}: {node} has {len(node.inputs)} inputs")
-    if not node.op.is_projection and any(isinstance(v.spec, tuple) for v in node.inputs):
-        raise VerificationError(f"after {where}: {node} reads several values as one")
+        raise _wrong(where, node, f"has {len(node.inputs)} inputs; expected {low} to {high}")
+    for value in node.inputs:
+        if isinstance(value.spec, tuple) is not node.op.is_projection:
+            many = "a single value" if node.op.is_projection else "several values as one"
+            raise _wrong(where, node, f"reads {many}, {value}")
     _check_attrs(node, where)
     specs = node.spec if isinstance(node.spec, tuple) else (node.spec,)
     for spec in specs:
         if spec.dtype not in DTYPES or any(isinstance(n, int) and n < 0 for n in spec.shape):
-            raise VerificationError(f"after {where}: {node} has the spec {spec}")
+            raise _wrong(where, node, f"has the impossible spec {spec}")
     try:
         expected = node.op.infer(*(value.spec for value in node.inputs), **node.attrs)
     except GraphError as error:
-        raise VerificationError(f"after {where}: {node}: {error}") from None
+        raise _wrong(where, node, f"is refused by inference: {error}") from None
     if expected != node.spec:
-        raise VerificationError(
-            f"after {where}: {node} has {node.spec}, inference gives {expected}"
-        )
+        raise _wrong(where, node, f"has another spec than inference gives, {expected}")
 
 
 def _check_attrs(node: Node, where: str) -> None:
     if node.attrs.keys() != node.op.attributes.keys():
-        raise VerificationError(f"after {where}: {node} has the attributes {sorted(node.attrs)}")
+        expected = sorted(node.op.attributes)
+        raise _wrong(where, node, f"has the attributes {sorted(node.attrs)}; expected {expected}")
     for name, value in node.attrs.items():
         try:
             hash(value)
         except TypeError:
-            raise VerificationError(
-                f"after {where}: {node}: {name}={value!r} is not hashable"
-            ) from None
+            raise _wrong(where, node, f"has {name}={value!r}, which is not hashable") from None
         if isinstance(value, Graph):
             check_graph(value, f"{where}, in {name} of {node.label}")
     canonical = node.op.canonical_attrs(dict(node.attrs))
     # NaN is not equal to itself; text is.
     if repr(canonical) != repr(dict(node.attrs)):
-        raise VerificationError(f"after {where}: {node}: {dict(node.attrs)} is not canonical")
+        raise _wrong(where, node, f"has {dict(node.attrs)}; the canonical form is {canonical}")
 
 
 # ---- programs --------------------------------------------------------------------------------
@@ -127,6 +137,7 @@ def check_program(program: Program, env: Mapping[str, int] | None = None) -> Non
         VerificationError: an invariant does not hold.
     """
     _check_slots(program)
+    _check_kernels(program)
     _check_steps(program, program.steps, _dims_of(program))
     _check_notes(program)
     uses = _Uses(program)
@@ -165,14 +176,25 @@ def _check_slots(program: Program) -> None:
             found[buffer.kind].add(buffer.slot)
         elif buffer.kind not in ("temp", "status"):
             raise _fail(program, f"b{number} is of kind {buffer.kind!r}")
-        if buffer.alias is not None and not 0 <= buffer.alias < len(program.buffers):
-            raise _fail(program, f"b{number} shares the storage of b{buffer.alias}")
+        if buffer.kind == "status" and buffer.spec != STATUS:
+            raise _fail(program, f"b{number} holds the status and is {buffer.spec}")
+        # What shares storage comes after what owns it, so that there are no circles.
+        if buffer.alias is not None and not 0 <= buffer.alias < number:
+            raise _fail(
+                program, f"b{number} shares the storage of b{buffer.alias}, which is none before it"
+            )
     for slot in range(len(program.outputs)):
         if slot not in found["output"]:
             raise _fail(program, f"output {slot} has no buffer")
     for slot in program.written:
         if slot not in found["variable"]:
             raise _fail(program, f"variable {slot} is written and has no buffer")
+
+
+def _check_kernels(program: Program) -> None:
+    for kernel in program.kernels:
+        if f"\ndef {kernel.entry}(buffers, dims, lo, hi):\n" not in kernel.source:
+            raise _fail(program, f"the kernel {kernel.name} does not define {kernel.entry}")
 
 
 def _check_steps(program: Program, steps: Sequence[Step], dims: Collection[str]) -> None:
@@ -187,6 +209,8 @@ def _check_steps(program: Program, steps: Sequence[Step], dims: Collection[str])
         elif isinstance(step, Copy):
             _check_copy(program, step)
         elif isinstance(step, Loop):
+            if isinstance(step.count, int) and step.count < 0:
+                raise _fail(program, f"loop: {step.count} passes")
             for item in step.sliced:
                 _check_row(program, step, item)
             _check_steps(program, step.body, dims)
@@ -241,13 +265,17 @@ def _check_launch(program: Program, launch: Launch) -> None:
             )
     has_status = any(program.buffers[n].kind == "status" for n in launch.buffers)
     if launch.can_fail != has_status:
-        raise _fail(program, f"{_label(launch)}: can_fail is {launch.can_fail}")
+        raise _fail(
+            program,
+            f"{_label(launch)}: can_fail is {launch.can_fail}, a status is {'' if has_status else 'not '}given",
+        )
     if launch.grain < 1:
         raise _fail(program, f"{_label(launch)}: a grain of {launch.grain}")
     if isinstance(launch.extent, int) and launch.extent < 0:
         raise _fail(program, f"{_label(launch)}: an extent of {launch.extent}")
-    if any(not 0 <= note < len(program.notes) for note in launch.nodes):
-        raise _fail(program, f"{_label(launch)}: a note that is not there")
+    for note in launch.nodes:
+        if not 0 <= note < len(program.notes):
+            raise _fail(program, f"{_label(launch)}: there is no note {note}")
 
 
 def _slots_read(source: str, table: str) -> int:
@@ -262,9 +290,13 @@ def _check_copy(program: Program, copy: Copy) -> None:
     # Sizes with names may be equal by a check when the function runs.
     certain = isinstance(different, int) or not program.checks
     if source.spec.dtype != target.spec.dtype or (certain and different != 0):
-        raise _fail(program, f"copy of {source.spec} to {target.spec}")
+        raise _fail(
+            program, f"copy: b{copy.source} is {source.spec}, b{copy.target} is {target.spec}"
+        )
     if target.kind in ("input", "constant"):
-        raise _fail(program, f"copy into the {target.kind} b{copy.target}")
+        raise _fail(
+            program, f"copy: b{copy.target} may not be written, {target.kind} {target.slot}"
+        )
 
 
 def _check_row(program: Program, loop: Loop, item: Sliced) -> None:

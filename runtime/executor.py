@@ -7,6 +7,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -15,8 +18,9 @@ from graphflow.compiler.errors import DTypeError, GraphError, IndexOutOfRange
 from graphflow.compiler.program import Launch, Program
 from graphflow.runtime import cache
 from graphflow.runtime.binding import Binding, bind, bind_dims
+from graphflow.runtime.cache import CompiledKernel
 from graphflow.runtime.driver import run_context
-from graphflow.runtime.layout import BEGIN, CONTEXT, FAILED, MISFIT, NEXT, ROW, SLICE, UNDONE
+from graphflow.runtime.layout import BEGIN, CONTEXT, DONE, FAILED, MISFIT, NEXT, ROW, SLICE, UNDONE
 from graphflow.runtime.profile import LaunchRecord, records_from
 from graphflow.runtime.threads import Team, get_team, usable_threads
 
@@ -34,6 +38,22 @@ def aligned_empty(nbytes: int) -> np.ndarray:
     raw = np.empty(nbytes + ALIGNMENT, np.uint8)
     begin = -raw.ctypes.data % ALIGNMENT
     return raw[begin : begin + nbytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A launch that is about to run, or has just run.
+
+    Attributes:
+        passes: (pass, number of passes) of the loops around it, the outermost first.
+        array: what a buffer, given by its id, holds now.
+    """
+
+    launch: Launch
+    kernel: CompiledKernel
+    passes: tuple[tuple[int, int], ...]
+    env: dict[str, int]
+    array: Callable[[int], np.ndarray]
 
 
 class _Context:
@@ -306,9 +326,12 @@ class Executor:
     def step_through(
         self,
         inputs: Sequence[np.ndarray],
-        observe: Callable[[Launch, dict[int, np.ndarray]], None],
+        around: Callable[[Stop], AbstractContextManager[None]],
     ) -> list[np.ndarray]:
-        """Run with every value kept; after each launch `observe(launch, arrays it touched)`."""
+        """Run on one thread with every value kept, each launch inside `with around(stop)`.
+
+        The driver walks loops and branches as always, so a launch in a loop stops once a pass.
+        """
         arrays = self._checked(inputs)
         env = bind_dims(self.program, [array.shape for array in arrays])
         addresses = [kernel.address for kernel in self.kernels]
@@ -318,35 +341,44 @@ class Executor:
         outputs = self._feed(context, arrays)
         owners = {"input": arrays, "variable": self.variables, "constant": self.constants}
         owners["output"] = outputs
-        numbered = iter(binding.launches)
-        for row in range(len(binding.code)):
-            launch = next(numbered) if binding.code[row, 0] == 1 else None
-            if binding.code[row, 0] > 2:
-                raise GraphError(f"{self.program.name}: step_through does not enter loops")
-            context.start(binding.code[row : row + 1])
-            self._go(context, binding)
-            if launch is not None:
-                touched = {n: self._view(n, context, owners) for n in launch.buffers}
-                observe(launch, touched)
+        with self._writing or nullcontext():
+            row = self._next_launch(context, -1)
+            while row is not None:
+                launch = binding.launches[binding.code[row, 9]]
+                passes = _passes(binding.code, row, context.counters)
+                view = partial(self._view, context=context, owners=owners)
+                with around(Stop(launch, self.kernels[launch.kernel], passes, env, view)):
+                    context.words[[0, 1, 10]] = row, row + 1, 0
+                    self._walk(context, shared=False)
+                row = self._next_launch(context, row + 1)
         return outputs
+
+    def _next_launch(self, context: _Context, row: int) -> int | None:
+        """Run all that stands before the next launch; its row, or None at the end."""
+        # Without fuel, the driver returns in front of a launch.
+        context.words[[0, 1, 10]] = row, len(context.code), -1
+        state = self._run(context.address)
+        assert state in (DONE, UNDONE), "checked arrays fit their binding"
+        return int(context.words[0]) if state == UNDONE else None
 
     def _view(
         self, number: int, context: _Context, owners: Mapping[str, list[np.ndarray]]
     ) -> np.ndarray:
+        """What a buffer holds now, without a copy."""
         buffer, binding = self.program.buffers[number], context.binding
         if buffer.kind == "status":
             return context.status
         if buffer.kind != "temp":
             return owners[buffer.kind][buffer.slot]
         assert binding is not None
-        begin = binding.offsets[number]
-        shape = buffer.spec.concrete_shape(binding.env)
+        if buffer.alias is None:
+            raw, begin = context.arena, binding.offsets[number]
+        else:
+            raw = self._view(buffer.alias, context, owners).reshape(-1).view(np.uint8)
+            begin = int(context.pointers[number] - context.pointers[buffer.alias])
         size = evaluate(buffer.spec.nbytes, binding.env)
-        return self._shaped(context.arena[begin : begin + size], buffer.spec.dtype, shape)
-
-    @staticmethod
-    def _shaped(raw: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
-        return raw.view(dtype).reshape(shape)
+        shape = buffer.spec.concrete_shape(binding.env)
+        return raw[begin : begin + size].view(buffer.spec.dtype).reshape(shape)
 
     def profile(self, inputs: Sequence[np.ndarray], repeat: int = 20) -> list[LaunchRecord]:
         """Time every launch over `repeat` runs (variables are updated by each of them)."""
@@ -404,6 +436,12 @@ def _count_loops(steps: Sequence[object]) -> int:
         + sum(_count_loops(getattr(step, inner, ())) for inner in ("body", "then", "otherwise"))
         for step in steps
     )
+
+
+def _passes(code: np.ndarray, row: int, counters: np.ndarray) -> tuple[tuple[int, int], ...]:
+    """(pass, number of passes) of the loops around a row."""
+    begins = [k for k in range(row) if code[k, 0] == BEGIN and row < code[k, 3]]
+    return tuple((int(counters[code[k, 1]]), int(code[k, 2])) for k in begins)
 
 
 def _moved(code: np.ndarray, by: int) -> np.ndarray:

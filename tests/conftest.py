@@ -12,6 +12,14 @@ os.environ.setdefault("GRAPHFLOW_CACHE_DIR", _cache.name)
 os.environ.setdefault("GRAPHFLOW_CHECK", "1")
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="write tests/compiler/golden/*.txt anew; review the diff",
+    )
+
+
 @pytest.fixture
 def rng():
     """The same random numbers in every run."""

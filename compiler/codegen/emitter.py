@@ -38,10 +38,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One load or store: which node's buffer, at which element offset."""
+    """One load or store: which node's buffer, at which element offset, after how many loads."""
 
     node: Node
     offset: Size
+    turn: int
 
 
 class GroupEmitter(Emitter):
@@ -126,7 +127,7 @@ class GroupEmitter(Emitter):
         key = ("load", node, offset, self.guard)
         if key in self.memo:
             return self.memo[key][0]
-        self.loads.append(Access(node, offset))
+        self.loads.append(Access(node, offset, len(self.loads)))
         buffer, at = self.writer.buffer(node), self.writer.size(offset)
         level = max(self.size_level(offset), self.level_of(self.guard))
         if self.guard:
@@ -182,19 +183,23 @@ class GroupEmitter(Emitter):
         """Compute the element of `node` at `index` and store it, in the innermost loop."""
         value = self.get(node, index)
         offset = linear_offset(index, node.shape)
-        self.stores.append(Access(node, offset))
+        self.stores.append(Access(node, offset, len(self.loads)))
         self.statement(f"{self.writer.output(node)}[{self.writer.size(offset)}] = {value}")
 
     def in_place_pairs(self) -> list[tuple[Node, Node]]:
-        """(output, input) pairs that touch the same element, the input nowhere else."""
+        """(output, input) pairs that touch one element, the input before and nowhere else."""
         offsets: dict[Node, set[Size]] = {}
+        last: dict[Node, int] = {}
         for access in self.loads:
             offsets.setdefault(access.node, set()).add(access.offset)
+            last[access.node] = access.turn
         pairs: list[tuple[Node, Node]] = []
         for store in self.stores:
             taken = {source for _, source in pairs}
             for node, places in offsets.items():
                 if node in taken or places != {store.offset} or node.dtype != store.node.dtype:
+                    continue
+                if last[node] >= store.turn:
                     continue
                 if node.spec.size == store.node.spec.size:
                     pairs.append((store.node, node))

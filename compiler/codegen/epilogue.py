@@ -10,6 +10,7 @@ from graphflow.compiler.codegen.source import KernelDraft, KernelWriter
 from graphflow.compiler.codegen.templates import TemplateKernel
 from graphflow.compiler.dims import Size, axis
 from graphflow.compiler.graph import Node
+from graphflow.compiler.target import Target
 
 
 class EpilogueWriter:
@@ -39,12 +40,15 @@ def check_epilogue(template: Node, nodes: Sequence[Node], outputs: Sequence[Node
     EpilogueWriter(template, nodes, outputs)(KernelWriter(), index, "value")
 
 
-def emit_template(template: Node, nodes: Sequence[Node], outputs: Sequence[Node]) -> KernelDraft:
+def emit_template(
+    template: Node, nodes: Sequence[Node], outputs: Sequence[Node], target: Target
+) -> KernelDraft:
     """The kernel of a template with the rest of its group as epilogue."""
     if tuple(outputs) == (template,) and len(nodes) == 1:
-        return template.op.emit(template, TemplateKernel(template))  # type: ignore[attr-defined]
+        alone = TemplateKernel(template, target=target)
+        return template.op.emit(template, alone)  # type: ignore[attr-defined]
     writer = EpilogueWriter(template, nodes, outputs)
-    kernel = TemplateKernel(template, writer, group_name(nodes))
+    kernel = TemplateKernel(template, writer, group_name(nodes), target=target)
     draft = template.op.emit(template, kernel)  # type: ignore[attr-defined]
     assert writer.emitter is not None
     inputs = set(template.inputs)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from graphflow.compiler.codegen.source import KernelDraft, KernelWriter
 from graphflow.compiler.dims import Size, axis, linear_offset
 from graphflow.compiler.graph import Node
+from graphflow.compiler.target import Target
 
 #: writes the statements that consume one element: (writer, index into the node, its text)
 Epilogue = Callable[[KernelWriter, tuple[Size, ...], str], None]
@@ -22,12 +23,21 @@ class TemplateKernel(KernelWriter):
 
     Attributes:
         node: the template's node.
+        target: the machine that the kernel is for.
         epilogue: consumes finished elements; None when the node itself is the only output.
     """
 
-    def __init__(self, node: Node, epilogue: Epilogue | None = None, name: str | None = None):
+    def __init__(
+        self,
+        node: Node,
+        epilogue: Epilogue | None = None,
+        name: str | None = None,
+        *,
+        target: Target,
+    ):
         super().__init__()
         self.node = node
+        self.target = target
         self.epilogue = epilogue
         self.name = name or node.op.name
 

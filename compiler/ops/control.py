@@ -7,7 +7,9 @@ forwards again to get the carries, then walks back over them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,11 +35,32 @@ class Control(Op):
         raise NotImplementedError(f"{type(self).__name__} needs lower")
 
 
+#: is shown a body and its operands before the interpreter runs it
+BodyWatch = Callable[[Graph, Sequence[np.ndarray]], None]
+
+_watch: ContextVar[BodyWatch | None] = ContextVar("body_watch", default=None)
+
+
+@contextmanager
+def watch_bodies(watch: BodyWatch | None) -> Iterator[None]:
+    """Show `watch` the bodies that are interpreted inside; not those that stand in bodies."""
+    token = _watch.set(watch)
+    try:
+        yield
+    finally:
+        _watch.reset(token)
+
+
 def run_body(body: Graph, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The outputs of a body, by the interpreter."""
     from graphflow.compiler.interpreter import evaluate
 
-    return evaluate(body, arrays, {})[0]
+    watch = _watch.get()
+    if watch is None:
+        return evaluate(body, arrays, {})[0]
+    watch(body, arrays)
+    with watch_bodies(None):
+        return evaluate(body, arrays, {})[0]
 
 
 def _check_operands(op: str, body: Graph, specs: Sequence[TensorSpec], what: str) -> None:

@@ -27,7 +27,6 @@ from graphflow.compiler.graph import Node
 from graphflow.compiler.op import Op, Template, ops, register
 from graphflow.compiler.ops.blocks import reshape
 from graphflow.compiler.spec import TensorSpec, is_equal, is_float, shape_text
-from graphflow.compiler.target import host_target
 
 Ints = tuple[int, ...]
 
@@ -176,7 +175,7 @@ class Conv(ConvBase, Template):
         return out.reshape(*out.shape[:-2], w.shape[-1]).astype(x.dtype)
 
     def emit(self, node: Node, kernel: TemplateKernel) -> KernelDraft:
-        return emit_conv(node, kernel, host_target())
+        return emit_conv(node, kernel, kernel.target)
 
 
 @register
@@ -265,7 +264,7 @@ class ConvWeightGrad(ConvBase, Template):
         return out.reshape(*out.shape[:-2], ct.shape[-1]).astype(x.dtype)
 
     def emit(self, node: Node, kernel: TemplateKernel) -> KernelDraft:
-        return emit_conv_weight_grad(node, kernel, host_target())
+        return emit_conv_weight_grad(node, kernel, kernel.target)
 
 
 @register
@@ -304,7 +303,7 @@ class ConvWeightGradParts(ConvBase, Template):
         return np.stack([whole(x[part], ct[part], **attrs) for part in ranges])
 
     def emit(self, node: Node, kernel: TemplateKernel) -> KernelDraft:
-        return emit_conv_weight_grad(node, kernel, host_target())
+        return emit_conv_weight_grad(node, kernel, kernel.target)
 
 
 def _rows(node: Node, part: int, parts: int) -> Node:

@@ -16,7 +16,6 @@ from graphflow.compiler.graph import Node
 from graphflow.compiler.op import Template, ops, register
 from graphflow.compiler.ops.blocks import reshape
 from graphflow.compiler.spec import TensorSpec, broadcast_shapes, is_equal, shape_text
-from graphflow.compiler.target import host_target
 
 
 @register
@@ -75,7 +74,7 @@ class Matmul(Template):
         return np.matmul(a, b)
 
     def emit(self, node: Node, kernel: TemplateKernel) -> KernelDraft:
-        return emit_matmul(node, kernel, host_target())
+        return emit_matmul(node, kernel, kernel.target)
 
 
 def _matrix(shape: tuple[Size, ...], transposed: bool) -> tuple[Size, Size]:

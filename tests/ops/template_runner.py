@@ -16,6 +16,7 @@ from graphflow.compiler.codegen.templates import TemplateKernel
 from graphflow.compiler.dims import Size, evaluate
 from graphflow.compiler.graph import Node, topological_order
 from graphflow.compiler.schedule import IMPORTS
+from graphflow.compiler.target import host_target
 from graphflow.runtime import jit
 
 Emit = Callable[[Node, TemplateKernel], KernelDraft]
@@ -36,7 +37,7 @@ class TemplateRunner:
             leaves = [n for n in topological_order([output]) if n.op.is_leaf]
             nodes = topological_order([output], within=self._behind(template, output))
             epilogue = EpilogueWriter(template, [n for n in nodes if n not in leaves], [output])
-        kernel = TemplateKernel(template, epilogue, "template")
+        kernel = TemplateKernel(template, epilogue, "template", target=host_target())
         self.draft = (emit or template.op.emit)(template, kernel)
         self.source = f"{IMPORTS}\n\n@kernel\ndef entry(buffers, dims, lo, hi):\n{self.draft.body}"
         with tempfile.TemporaryDirectory() as folder:

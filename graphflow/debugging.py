@@ -1,0 +1,153 @@
+"""mode="debug": a graph in, a runner that compares every pass and every launch with NumPy out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache, cached_property, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from graphflow.comparison import largest_difference, nudge
+from graphflow.compiler.graph import Graph, Node
+from graphflow.compiler.interpreter import evaluate, evaluate_node
+from graphflow.compiler.op import describe
+from graphflow.errors import IndexOutOfRange, VerificationError
+from graphflow.execution import Arrays, CompiledRunner, copied_values, store, stored_values
+
+if TYPE_CHECKING:
+    from graphflow.compiler.schedule import Origin
+    from graphflow.runtime.executor import Stop
+
+REMEDY = "please report this; GRAPHFLOW_PASSES=<pass> leaves a pass out, fuse among them"
+
+
+class DebugRunner:
+    """Compares the graph after each pass, each launch, and the results with the user's graph.
+
+    A launch is compared with the interpreter's value for the very arrays that it read, so rounding
+    does not add up along the program, and the first launch that differs is the one to blame.
+    """
+
+    def __init__(self, graph: Graph, name: str):
+        self.graph = graph
+        self.name = name
+        self.compiled = CompiledRunner(graph, name)
+        self._lock = threading.Lock()
+
+    def __call__(self, arrays: Arrays) -> Arrays:
+        with self._lock:
+            written = copied_values(self.graph)
+            before = {**stored_values(self.graph), **written}
+            oracle = _Oracle(self.name, self.graph, arrays, before)
+            for stage, graph in self.compiled.compilation.stages[1:]:
+                outputs, updated = evaluate(graph, arrays, before)
+                oracle.compare(f"pass {stage} changes", outputs, updated)
+            try:
+                results = self.compiled.executor.step_through(arrays, self._check_launch)
+                oracle.compare("the schedule changes", results, stored_values(self.graph))
+                store(written)
+                results = self.compiled(arrays)
+                oracle.compare(
+                    "shared storage or threads change", results, stored_values(self.graph)
+                )
+            except BaseException:
+                store(written)
+                raise
+        return results
+
+    @contextmanager
+    def _check_launch(self, stop: Stop) -> Iterator[None]:
+        """Run a launch on marked storage and compare all that it wrote, or must not have."""
+        origin = self.compiled.compilation.origins[stop.launch]
+        held, written = (
+            {node: stop.array(at).reshape(node.spec.concrete_shape(stop.env)) for node, at in pairs}
+            for pairs in (origin.reads, origin.writes)
+        )
+        values = {node: array.copy() for node, array in held.items()}
+        for target in written.values():
+            if not _shares(target, held.values()):
+                # What the kernel leaves out must not look right by chance; all ones are a NaN.
+                target.reshape(-1).view(np.uint8).fill(255)
+        yield
+        expected = _compute(origin, values, stop.env)
+        others = cache(lambda: _compute(origin, _nudged(values), stop.env))
+        for node, got in written.items():
+            found = largest_difference(expected[node], got, partial(lambda n: others()[n], node))
+            if found is not None:
+                raise self._blame(stop, node, str(found))
+        for node, array in held.items():
+            changed = array.tobytes() != values[node].tobytes()
+            if changed and not _shares(array, written.values()):
+                raise self._blame(stop, node, "the kernel reads it, and has written into it")
+
+    def _blame(self, stop: Stop, node: Node, found: str) -> VerificationError:
+        passes = "".join(f", pass {at + 1} of {count}" for at, count in stop.passes)
+        return VerificationError(
+            f"{self.name}: the kernel {stop.launch.label} is wrong{passes}\n"
+            f"  {node.label}: {describe(node)}\n  {found}\n  source: {stop.kernel.path}\n  {REMEDY}"
+        )
+
+
+def _shares(array: np.ndarray, others: Iterable[np.ndarray]) -> bool:
+    return any(np.may_share_memory(array, other) for other in others)
+
+
+def _nudged(values: Mapping[Node, np.ndarray]) -> dict[Node, np.ndarray]:
+    return dict(zip(values, nudge(values.values()), strict=True))
+
+
+def _compute(
+    origin: Origin, values: Mapping[Node, np.ndarray], env: Mapping[str, int]
+) -> dict[Node, Any]:
+    """The values of the nodes behind a launch, by the interpreter."""
+    known: dict[Node, Any] = dict(values)
+    with np.errstate(all="ignore"):
+        for node in origin.nodes:
+            known[node] = evaluate_node(node, [known[value] for value in node.inputs], env)
+    return known
+
+
+class _Oracle:
+    """The interpreter's results for one call, and whether other results are the same."""
+
+    def __init__(
+        self, name: str, graph: Graph, arrays: Arrays, variables: Mapping[Node, np.ndarray]
+    ):
+        self.name = name
+        self.graph = graph
+        self.arrays = arrays
+        self.variables = variables
+        self.expected = self._results(arrays, variables)
+
+    def _results(self, arrays: Arrays, variables: Mapping[Node, np.ndarray]) -> Arrays:
+        """The outputs, then the new values of the variables, in the order of the updates."""
+        outputs, updated = evaluate(self.graph, arrays, variables)
+        return [*outputs, *(updated[target] for target, _ in self.graph.updates)]
+
+    def _nudged(self, number: int) -> np.ndarray | None:
+        return self._all_nudged[number] if self._all_nudged is not None else None
+
+    @cached_property
+    def _all_nudged(self) -> Arrays | None:
+        """The results for inputs and variables changed in their last digits."""
+        try:
+            return self._results(nudge(self.arrays), _nudged(self.variables))
+        except IndexOutOfRange:
+            # An index that is computed from a float may leave its range.
+            return None
+
+    def compare(self, what: str, outputs: Arrays, updated: Mapping[Node, np.ndarray]) -> None:
+        """Raise VerificationError where a result is another one; `what` made it."""
+        labels = [f"output {number}" for number in range(len(outputs))]
+        labels += [f"the update of {node.name or 'a variable'}" for node, _ in self.graph.updates]
+        results = [*outputs, *(updated[target] for target, _ in self.graph.updates)]
+        for k, (label, node, got) in enumerate(zip(labels, self.graph.roots, results, strict=True)):
+            found = largest_difference(self.expected[k], np.asarray(got), partial(self._nudged, k))
+            if found is not None:
+                raise VerificationError(
+                    f"{self.name}: {what} {label}\n  {node.label}: {describe(node)}\n  {found}\n"
+                    f"  {REMEDY}"
+                )
