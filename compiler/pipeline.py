@@ -13,7 +13,9 @@ from graphflow.compiler.passes.canonicalize import canonicalize
 from graphflow.compiler.passes.cse import cse
 from graphflow.compiler.passes.fold_constants import fold_constants
 from graphflow.compiler.passes.fuse import FusedGraph, fuse
+from graphflow.compiler.passes.hoist_products import hoist_products
 from graphflow.compiler.passes.lower_conv import lower_conv
+from graphflow.compiler.passes.merge_scans import merge_scans
 from graphflow.compiler.passes.simplify import simplify
 from graphflow.compiler.passes.split_reductions import split_reductions
 from graphflow.compiler.program import Launch, Program
@@ -34,7 +36,28 @@ class Pass:
         return self.run.__name__
 
 
-PASSES = (
+def optimize_bodies(graph: Graph) -> Graph:
+    """Run the passes on the bodies of control flow, the innermost ones first."""
+
+    def replace_bodies(node: Node, inputs: tuple[Node, ...]) -> Node:
+        bodies = {k: v for k, v in node.attrs.items() if isinstance(v, Graph)}
+        if not bodies:
+            return rebuild(node, inputs)
+        better = {name: optimize(body)[0][-1][1] for name, body in bodies.items()}
+        if inputs == node.inputs and all(better[name] is bodies[name] for name in bodies):
+            return node
+        return node.op(*inputs, name=node.name, **{**node.attrs, **better})
+
+    return graph.rewrite(replace_bodies)
+
+
+PASSES: tuple[Pass, ...] = (
+    # First, so that loops that compute alike look alike, and products in them stand by themselves.
+    Pass(optimize_bodies, needed=True),
+    # Before hoist_products, which needs the rows that a replay keeps only where they are used.
+    Pass(merge_scans),
+    # Before the others, which then see what came out of the loops.
+    Pass(hoist_products),
     # One form for each meaning, so that the passes after it match fewer patterns.
     Pass(canonicalize),
     # Before simplify: folded subgraphs show it the zeros and ones.
@@ -87,21 +110,6 @@ def pass_names() -> list[str]:
     return [*dict.fromkeys(p.name for p in PASSES if not p.needed), "fuse"]
 
 
-def optimize_bodies(graph: Graph) -> Graph:
-    """Run the passes on the bodies of control flow, the innermost ones first."""
-
-    def replace_bodies(node: Node, inputs: tuple[Node, ...]) -> Node:
-        bodies = {k: v for k, v in node.attrs.items() if isinstance(v, Graph)}
-        if not bodies:
-            return rebuild(node, inputs)
-        better = {name: optimize(body)[0][-1][1] for name, body in bodies.items()}
-        if inputs == node.inputs and all(better[name] is bodies[name] for name in bodies):
-            return node
-        return node.op(*inputs, name=node.name, **{**node.attrs, **better})
-
-    return graph.rewrite(replace_bodies)
-
-
 def optimize(
     graph: Graph, without: Collection[str] = (), check: bool = False
 ) -> tuple[list[tuple[str, Graph]], list[PassRecord]]:
@@ -117,7 +125,7 @@ def optimize(
             f"no pass is named {', '.join(sorted(unknown))}; there are {', '.join(pass_names())}"
         )
     stages, records = [("input", graph)], []
-    for item in (*PASSES, Pass(optimize_bodies, needed=True)):
+    for item in PASSES:
         if not item.needed and (item.name in without or "all" in without):
             continue
         begin, before = time.perf_counter(), len(graph.nodes)
