@@ -26,7 +26,7 @@ class IndexOutOfRange(IndexError):
 
 
 class NaNError(ArithmeticError):
-    """mode="nanguard" met the first operation that made a NaN."""
+    """mode="nanguard": a result has a NaN, or an Inf that an op made; names the first such op."""
 
 
 class GraphFormatError(ValueError):

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from graphflow.comparison import largest_difference, nudge
+from graphflow.comparison import Nudge, largest_difference
 from graphflow.compiler.graph import Graph, Node
-from graphflow.compiler.interpreter import evaluate, evaluate_node
+from graphflow.compiler.interpreter import bind_dims, evaluate, evaluate_node
 from graphflow.compiler.op import describe
 from graphflow.errors import IndexOutOfRange, VerificationError
 from graphflow.execution import Arrays, CompiledRunner, copied_values, store, stored_values
 
 if TYPE_CHECKING:
-    from graphflow.compiler.schedule import Origin
     from graphflow.runtime.executor import Stop
 
 REMEDY = "please report this; GRAPHFLOW_PASSES=<pass> leaves a pass out, fuse among them"
@@ -72,8 +71,8 @@ class DebugRunner:
                 # What the kernel leaves out must not look right by chance; all ones are a NaN.
                 target.reshape(-1).view(np.uint8).fill(255)
         yield
-        expected = _compute(origin, values, stop.env)
-        others = cache(lambda: _compute(origin, _nudged(values), stop.env))
+        expected = _compute(origin.nodes, values, stop.env)
+        others = cache(lambda: _compute(origin.nodes, values, stop.env, Nudge()))
         for node, got in written.items():
             found = largest_difference(expected[node], got, partial(lambda n: others()[n], node))
             if found is not None:
@@ -95,18 +94,23 @@ def _shares(array: np.ndarray, others: Iterable[np.ndarray]) -> bool:
     return any(np.may_share_memory(array, other) for other in others)
 
 
-def _nudged(values: Mapping[Node, np.ndarray]) -> dict[Node, np.ndarray]:
-    return dict(zip(values, nudge(values.values()), strict=True))
-
-
 def _compute(
-    origin: Origin, values: Mapping[Node, np.ndarray], env: Mapping[str, int]
+    nodes: Iterable[Node],
+    values: Mapping[Node, np.ndarray],
+    env: Mapping[str, int],
+    change: Callable[[Any], Any] = lambda value: value,
 ) -> dict[Node, Any]:
-    """The values of the nodes behind a launch, by the interpreter."""
-    known: dict[Node, Any] = dict(values)
+    """The values of some nodes in order, by the interpreter, each changed as it is made.
+
+    Args:
+        values: of what they read from outside.
+    """
+    known: dict[Node, Any] = {node: change(value) for node, value in values.items()}
     with np.errstate(all="ignore"):
-        for node in origin.nodes:
-            known[node] = evaluate_node(node, [known[value] for value in node.inputs], env)
+        for node in nodes:
+            if node not in known:
+                arguments = [known[value] for value in node.inputs]
+                known[node] = change(evaluate_node(node, arguments, env))
     return known
 
 
@@ -120,24 +124,20 @@ class _Oracle:
         self.graph = graph
         self.arrays = arrays
         self.variables = variables
-        self.expected = self._results(arrays, variables)
-
-    def _results(self, arrays: Arrays, variables: Mapping[Node, np.ndarray]) -> Arrays:
-        """The outputs, then the new values of the variables, in the order of the updates."""
-        outputs, updated = evaluate(self.graph, arrays, variables)
-        return [*outputs, *(updated[target] for target, _ in self.graph.updates)]
-
-    def _nudged(self, number: int) -> np.ndarray | None:
-        return self._all_nudged[number] if self._all_nudged is not None else None
+        outputs, updated = evaluate(graph, arrays, variables)
+        #: the outputs, then the new values of the variables, in the order of the updates
+        self.expected = [*outputs, *(updated[target] for target, _ in graph.updates)]
 
     @cached_property
-    def _all_nudged(self) -> Arrays | None:
-        """The results for inputs and variables changed in their last digits."""
+    def _nudged(self) -> dict[Node, Any]:
+        """All values where each is changed in its last digits; none if that is no legal run."""
+        env = bind_dims(self.graph.inputs, self.arrays)
+        leaves = dict(zip(self.graph.inputs, self.arrays, strict=True))
         try:
-            return self._results(nudge(self.arrays), _nudged(self.variables))
+            return _compute(self.graph.nodes, {**leaves, **self.variables}, env, Nudge())
         except IndexOutOfRange:
             # An index that is computed from a float may leave its range.
-            return None
+            return {}
 
     def compare(self, what: str, outputs: Arrays, updated: Mapping[Node, np.ndarray]) -> None:
         """Raise VerificationError where a result is another one; `what` made it."""
@@ -145,7 +145,9 @@ class _Oracle:
         labels += [f"the update of {node.name or 'a variable'}" for node, _ in self.graph.updates]
         results = [*outputs, *(updated[target] for target, _ in self.graph.updates)]
         for k, (label, node, got) in enumerate(zip(labels, self.graph.roots, results, strict=True)):
-            found = largest_difference(self.expected[k], np.asarray(got), partial(self._nudged, k))
+            found = largest_difference(
+                self.expected[k], np.asarray(got), partial(lambda n: self._nudged.get(n), node)
+            )
             if found is not None:
                 raise VerificationError(
                     f"{self.name}: {what} {label}\n  {node.label}: {describe(node)}\n  {found}\n"

@@ -50,8 +50,9 @@ def function(
         updates: pairs (variable, tensor) or a dict: new values, stored after the outputs are known.
         givens: pairs (tensor, tensor) or a dict: what to put in the place of a tensor.
         name: for messages and reports.
-        mode: "compiled"; "interpret" (each op by NumPy); "debug" (every pass and the compiled code
-            compared with the interpreter); "nanguard" (stops at the op that makes a NaN).
+        mode: "compiled"; "interpret" (each op by NumPy); "debug" (every pass, every kernel launch
+            and the results compared with the interpreter); "nanguard" (interprets, and names the
+            op that made a NaN in a result, or an Inf from finite numbers).
         device: None or "cpu".
         on_unused_input: "raise", "warn" or "ignore".
 

@@ -52,3 +52,25 @@ def test_files_stay_readable(file):
     assert len(file.read_text(encoding="utf-8").splitlines()) <= 600
     plain = file.stem not in ("utils", "common", "misc", "helpers")
     assert plain or ids(file) in ALLOWED_NAMES
+
+
+#: what a test may assert with; `near` is an assert_allclose of its own file
+ASSERTING = {"raises", "warns", "fail", "near"}
+
+
+def asserts(function):
+    for node in ast.walk(function):
+        if isinstance(node, ast.Assert):
+            return True
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            if name in ASSERTING or name.startswith("assert_"):
+                return True
+    return False
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "tests").rglob("test_*.py")), ids=ids)
+def test_every_test_asserts_something(file):
+    functions = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    tests = [f for f in functions if isinstance(f, ast.FunctionDef) and f.name.startswith("test_")]
+    assert [test.name for test in tests if not asserts(test)] == []

@@ -90,7 +90,16 @@ def test_cond_inside_scan():
 
     total, rows = gf.scan(step, gf.asarray(0.5), x)
     data = np.random.default_rng(1).normal(size=(6, 3)).astype("f4")
-    run_both([x], [total, rows, gf.grad(total, x)], data)
+    got_total, got_rows, slope = run_both([x], [total, rows, gf.grad(total, x)], data)
+    c, kept, taken = 0.5, [], []
+    for row in data:
+        kept.append(c)
+        taken.append(c > 0)
+        c = c - row.sum() if c > 0 else c + 1
+    assert 0 < sum(taken) < len(taken)
+    np.testing.assert_allclose(got_total, c, rtol=1e-5)
+    np.testing.assert_allclose(got_rows, kept, rtol=1e-5)
+    np.testing.assert_array_equal(slope, np.repeat(-np.array(taken, "f4"), 3).reshape(6, 3))
 
 
 def test_cond_on_operands_keeps_structure():

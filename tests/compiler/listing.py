@@ -34,7 +34,8 @@ def text(listing):
     return textwrap.dedent(listing).lstrip("\n")
 
 
-def must_not_fire(run, *outputs):
-    """The pass gives back the very graph."""
+def change_by(run, *outputs):
+    """The listing after a pass that changed the graph; None where it gave back the very graph."""
     graph = graph_of(*outputs)
-    assert run(graph) is graph, graph_text(run(graph), sources=False)
+    result = run(graph)
+    return None if result is graph else graph_text(result, sources=False)

@@ -11,7 +11,7 @@ from graphflow.compiler.passes.canonicalize import canonicalize
 from graphflow.compiler.passes.cse import cse
 from graphflow.compiler.passes.fold_constants import fold_constants
 from graphflow.compiler.passes.simplify import simplify
-from tests.compiler.listing import N, after, graph_of, leaf, must_not_fire, text
+from tests.compiler.listing import N, after, change_by, graph_of, leaf, text
 
 M = symbol("m")
 PASSES = [canonicalize, fold_constants, simplify, cse]
@@ -98,7 +98,7 @@ MUST_NOT_FIRE = {
 
 @pytest.mark.parametrize("name", MUST_NOT_FIRE)
 def test_must_not_fire(name):
-    must_not_fire(cse, MUST_NOT_FIRE[name]())
+    assert change_by(cse, MUST_NOT_FIRE[name]()) is None
 
 
 def test_a_merged_node_keeps_its_checks():
@@ -117,7 +117,7 @@ def test_updates_are_merged_with_outputs():
 
 @pytest.mark.parametrize("run", PASSES)
 def test_an_optimal_graph_comes_back_itself(run):
-    must_not_fire(run, ops.tanh(leaf()), ops.sum(leaf(name="y"), axes=(1,)))
+    assert change_by(run, ops.tanh(leaf()), ops.sum(leaf(name="y"), axes=(1,))) is None
 
 
 def test_a_long_chain_needs_no_recursion():

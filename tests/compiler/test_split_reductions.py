@@ -7,7 +7,7 @@ import graphflow as gf
 from graphflow.compiler.op import ops
 from graphflow.compiler.passes.split_reductions import split_reductions
 from graphflow.errors import ShapeError
-from tests.compiler.listing import N, after, leaf, must_not_fire, text
+from tests.compiler.listing import N, after, change_by, leaf, text
 
 REWRITES = {
     "images of any number: the batch stays in the first step": (
@@ -70,7 +70,7 @@ def test_a_narrow_reduction_is_cut(case):
 
 @pytest.mark.parametrize("case", UNCHANGED)
 def test_others_stay(case):
-    must_not_fire(split_reductions, UNCHANGED[case]())
+    assert change_by(split_reductions, UNCHANGED[case]()) is None
 
 
 @pytest.mark.parametrize("name", ["sum", "max", "min", "any"])

@@ -25,14 +25,18 @@ def evaluate_node(
 
 def check_vjp(
     node: Node, values: Mapping[Node, np.ndarray], order: int = 1, atol: float = 1e-6
-) -> None:
-    """Compare <ct, directional derivative> with <vjp(ct), direction> for every leaf of float64."""
+) -> int:
+    """Compare <ct, directional derivative> with <vjp(ct), direction> for every leaf of float64.
+
+    Returns:
+        How many directional derivatives were compared.
+    """
     rng = np.random.default_rng(1)
     ct = ops.placeholder(shape=node.shape, dtype=node.dtype)
     values = {**values, ct: rng.uniform(-1, 1, np.shape(evaluate_node(node, values)))}
     leaves = [leaf for leaf in values if leaf is not ct and leaf.dtype == "float64"]
     parts = vjp([node], leaves, [ct])
-    step = 1e-6
+    step, count = 1e-6, 0
     for leaf, part in zip(leaves, parts, strict=True):
         assert part is None or part.spec == leaf.spec
         direction = rng.uniform(-1, 1, values[leaf].shape)
@@ -43,5 +47,7 @@ def check_vjp(
         slope = np.sum(values[ct] * (ends[0] - ends[1])) / (2 * step)
         got = 0.0 if part is None else np.sum(evaluate_node(part, values) * direction)
         np.testing.assert_allclose(got, slope, atol=atol, rtol=1e-6)
+        count += 1
         if part is not None and order > 1:
-            check_vjp(part, values, order - 1, atol)
+            count += check_vjp(part, values, order - 1, atol)
+    return count

@@ -159,14 +159,16 @@ def test_reference(name):
 def test_derivatives_to_second_order(name):
     x, w, values, attrs = case(name)
     node = ops.conv(x, w, **attrs)
-    check_vjp(node, values, order=2)
+    # Two operands, and by each of them the rule's three: the operands and the cotangent.
+    assert check_vjp(node, values, order=2) == 8
     rng = np.random.default_rng(5)
     ct = placeholder(node.shape)
     values[ct] = rng.uniform(-1, 1, node.shape)
     part = {k: v for k, v in values.items() if k is not x}
-    check_vjp(ops.conv_input_grad(ct, w, size=x.shape[1:-1], **attrs), part, order=2)
+    assert check_vjp(ops.conv_input_grad(ct, w, size=x.shape[1:-1], **attrs), part, order=2) == 8
     part = {k: v for k, v in values.items() if k is not w}
-    check_vjp(ops.conv_weight_grad(x, ct, kernel=w.shape[:-2], **attrs), part, order=2)
+    by_weights = ops.conv_weight_grad(x, ct, kernel=w.shape[:-2], **attrs)
+    assert check_vjp(by_weights, part, order=2) == 8
 
 
 # ---- lowering ------------------------------------------------------------------------------------

@@ -197,5 +197,4 @@ def test_a_forgotten_sum_over_broadcast_axes_is_noticed(monkeypatch, wrong):
 def test_the_harness_passes_the_right_rules():
     """What is noticed above is the mutation, not the harness' own error."""
     for name, rows in DIFFERENTIATED.items():
-        for row in rows:
-            check_derivatives(build(name, row))
+        assert sum(check_derivatives(build(name, row)) for row in rows) > 0, name

@@ -178,12 +178,15 @@ def wanted(name, *arrays):
         return getattr(np, NUMPY_NAMES.get(name, name))(*arrays)
 
 
-def check(name, dtype, bound, *arrays):
+def excess(name, dtype, bound, *arrays):
+    """The worst error that is above the bound, as text; None where there is none."""
     got, want = run(name, *arrays), wanted(name, *arrays)
     errors = error_in_ulp(got, want, dtype)
     worst = int(errors.argmax())
     slack = SLACK if dtype is np.float64 else 0.0
-    assert errors[worst] <= bound + slack, (
+    if errors[worst] <= bound + slack:
+        return None
+    return (
         f"{name}{tuple(array[worst] for array in arrays)} = {got[worst]!r}, "
         f"{errors[worst]:.3f} ULP from {want[worst]!r}"
     )
@@ -202,7 +205,7 @@ def test_error_in_ulp(name, dtype):
         x = np.concatenate([samples(dtype, high=1.0), x[-len(SPECIAL) :]])
     elif name == "acosh":
         x = np.concatenate([samples(dtype, low=1.0), 1 + samples(dtype, high=1.0)])
-    check(name, dtype, BOUNDS[name][dtype is np.float64], x)
+    assert excess(name, dtype, BOUNDS[name][dtype is np.float64], x) is None
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -211,7 +214,7 @@ def test_error_in_ulp_of_two_arguments(name, dtype):
     x, y = pairs(dtype)
     if name == "power":
         x = np.abs(x)
-    check(name, dtype, BOUNDS_OF_TWO[name][dtype is np.float64], x, y)
+    assert excess(name, dtype, BOUNDS_OF_TWO[name][dtype is np.float64], x, y) is None
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -254,7 +257,8 @@ def test_special_values_of_two_arguments(name, dtype):
     x, y = grid(dtype)
     # NumPy takes power(x, 0.5) for sqrt, which differs from C99 pow at -0 and -inf.
     ordinary = y != 0.5
-    check(name, dtype, BOUNDS_OF_TWO[name][dtype is np.float64], x[ordinary], y[ordinary])
+    bound = BOUNDS_OF_TWO[name][dtype is np.float64]
+    assert excess(name, dtype, bound, x[ordinary], y[ordinary]) is None
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
