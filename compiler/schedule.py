@@ -204,10 +204,14 @@ class Scheduler:
         following = _closure(needs)
         failing = {k for k, g in enumerate(self.groups) if any(map(_may_fail, g.nodes))}
         values = [value for _, value in self.graph.updates]
+        # What another update copies must still be there after the last kernel.
+        copied = {self.stored(value) for value in values}
         direct: dict[Node, Node] = {}
         for variable, value in self.graph.updates:
             number = self.home.get(value)
             if number is None or values.count(value) > 1 or value.shape != variable.shape:
+                continue
+            if variable in copied:
                 continue
             pairs = dict(self.drafts[number].in_place)
             here = variable in self._reads(number)
