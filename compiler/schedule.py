@@ -213,9 +213,8 @@ class Scheduler:
                 continue
             if variable in copied:
                 continue
-            pairs = dict(self.drafts[number].in_place)
             here = variable in self._reads(number)
-            if here and pairs.get(value) is not variable:
+            if here and self._in_place(self.drafts[number]).get(value) is not variable:
                 continue
             readers = {k for k in range(len(self.groups)) if variable in self._reads(k)}
             after = following[number]
@@ -308,16 +307,24 @@ class Scheduler:
             spec = self.graph.outputs[outputs[node]].spec
             self._new_buffer(node, Buffer("output", spec, outputs[node]))
             return
-        for out, source in draft.in_place:
-            base = self.stored(source)
-            # Only what a kernel of this graph made: an operand of a body belongs to others.
-            if out is node and base in at_end and base in self.home:
-                number = self.buffer_of[base]
-                kind = self.tables.storages[number].buffer.kind
-                if kind == "temp" and base.spec.nbytes == node.spec.nbytes:
-                    self.buffer_of[node] = number
-                    return
+        base = self._in_place(draft).get(node)
+        # Only what a kernel of this graph made: an operand of a body belongs to others.
+        if base in at_end and base in self.home:
+            number = self.buffer_of[base]
+            kind = self.tables.storages[number].buffer.kind
+            if kind == "temp" and base.spec.nbytes == node.spec.nbytes:
+                self.buffer_of[node] = number
+                return
         self._new_buffer(node, Buffer("temp", node.spec))
+
+    def _in_place(self, draft: KernelDraft | ControlDraft) -> dict[Node, Node]:
+        """What each result may lie in place of: a value that the kernel reads as one buffer only.
+
+        A template may read a reshape of the value elsewhere, in an order of its own.
+        """
+        read = [self.stored(n) for n in draft.buffers if isinstance(n, Node)]
+        pairs = ((out, self.stored(source)) for out, source in draft.in_place)
+        return {out: base for out, base in pairs if read.count(base) == 1}
 
     # ---- steps -------------------------------------------------------------------------------
 
