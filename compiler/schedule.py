@@ -17,6 +17,7 @@ from graphflow.compiler.codegen.epilogue import emit_template
 from graphflow.compiler.codegen.loops import LoopNest
 from graphflow.compiler.codegen.source import KernelDraft, NoteOf, Status
 from graphflow.compiler.dims import Size
+from graphflow.compiler.errors import VerificationError
 from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.op import describe
 from graphflow.compiler.ops.control import Control
@@ -245,7 +246,10 @@ class Scheduler:
     def _order(self, direct: dict[Node, Node]) -> list[int]:
         writers = {self.home[value] for value in direct}
         constrained = self._constrained(direct, self._dependencies())
-        return self._topological(constrained, writers)
+        order = self._topological(constrained, writers)
+        if len(order) < len(self.groups):
+            raise VerificationError("after fuse: kernels need each other's results")
+        return order
 
     def _topological(self, needs: list[set[int]], late: set[int]) -> list[int]:
         """Kahn's order; groups in `late` only when nothing else is ready."""

@@ -83,7 +83,7 @@ MOST_SHOWN = 24
 ROUNDS_NOTHING = frozenset(
     ("max", "min", "maximum", "minimum", "where", "relu", "abs", "negative", "clip", "sign")
     + ("reshape", "permute_dims", "broadcast_to", "slice", "pad", "concat", "take", "full", "iota")
-    + ("stop_gradient", "project", "constant", "cast", "gather_windows", "spread_windows")
+    + ("stop_gradient", "project", "constant", "gather_windows", "spread_windows")
     + ("random_uniform", "floor", "ceil", "round", "trunc")
 )
 

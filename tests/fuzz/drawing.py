@@ -70,13 +70,13 @@ class Drawing:
 
     def _leaf_shapes(self) -> list[tuple[str, str, list[tuple[Size, ...]]]]:
         n, m = symbol("n"), symbol("m")
-        s, t = (self.rng.choice((*SMALL, *ODD)) for _ in range(2))
+        s, t = (self.rng.choice((0, *SMALL, *ODD, *ODD)) for _ in range(2))
         return [
             (
                 "placeholder",
                 self.float,
                 [(n, m), (n, m), (m,), (n,), (n, 1), (m, 4), (n, 4, m), (3,), (), (n, 6, 3),
-                 (2, 3, 4), (s, t), (t,), (s, n, t), (n, s), (5, 5, 3), (3, 3, 3, 2)],
+                 (2, 3, 4), (s, t), (t,), (s, n, t), (n, s), (5, 5, 3), (3, 3, 3, 2), (n, 2, 3, m)],
             ),
             ("placeholder", "int64", [(n,), (m,), (3,), (2,)]),
             ("placeholder", self.integer, [(n, m), (m,), (s, t)]),
@@ -134,7 +134,7 @@ class Drawing:
     def _is_moderate(self, value: np.ndarray) -> bool:
         if value.dtype.kind != "f":
             return True
-        if not np.isfinite(value).all():
+        if not np.isfinite(value).all() or (self.exact and value.dtype != self.float):
             return False
         if self.exact:
             return bool(

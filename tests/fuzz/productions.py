@@ -6,7 +6,7 @@ from graphflow.compiler.autodiff import grad
 from graphflow.compiler.dims import floor_div, symbol
 from graphflow.compiler.graph import Node, topological_order
 from graphflow.compiler.op import ops
-from graphflow.compiler.spec import is_integer
+from graphflow.compiler.spec import FLOATS, is_float, is_integer
 from tests.fuzz.drawing import INTEGER_DTYPES, Drawing
 from tests.io.random_graphs import random_node
 
@@ -110,23 +110,26 @@ def integer(d: Drawing) -> Node | None:
 
 
 def cast(d: Drawing) -> Node | None:
-    """Bools and ints as floats; where nothing rounds, floats as ints too."""
+    """Bools and ints as floats, floats as the other float; where nothing rounds, as ints too."""
     if d.exact and d.rng.random() < 0.5:
         return ops.cast(d.pick_float(), dtype=d.rng.choice((*INTEGER_DTYPES, "bool")))
+    if not d.exact and d.rng.random() < 0.3:
+        return ops.cast(d.pick(lambda x: is_float(x.dtype)), dtype=d.rng.choice(FLOATS))
     small = d.pick(lambda x: x.dtype in ("bool", "int64", "int8", "uint8"))
     return ops.cast(small, dtype=d.float)
 
 
 def matmul(d: Drawing) -> Node | None:
-    a = d.pick_float(2)
+    a = d.pick_float(2) if d.rng.random() < 0.85 else d.pick_integer(2)
     left, right = d.rng.random() < 0.3, d.rng.random() < 0.3
     inner = a.shape[-2 if left else -1]
     b = d.pick(
-        lambda x: x.dtype == d.float and x.ndim >= 2 and x.shape[-1 if right else -2] == inner
+        lambda x: x.dtype == a.dtype and x.ndim >= 2 and x.shape[-1 if right else -2] == inner
     )
     if b is None:
         return None
-    return ops.matmul(a, b, transpose_a=left, transpose_b=right) * (0.5 if d.exact else 0.3)
+    y = ops.matmul(a, b, transpose_a=left, transpose_b=right)
+    return y if is_integer(a.dtype) else y * (0.5 if d.exact else 0.3)
 
 
 def movement(d: Drawing) -> Node | None:
