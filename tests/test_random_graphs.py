@@ -43,9 +43,7 @@ def test_the_generator_draws_what_compilers_get_wrong():
     assert sum(case.exact for case in cases) >= 20
     leading = sum(map(_has_chained_columns, cases))
     assert leading >= 15
-    swapped = sum(
-        value.op.name == "variable" for case in cases for _, value in case.graph.updates
-    )
+    swapped = sum(value.op.name == "variable" for case in cases for _, value in case.graph.updates)
     assert swapped >= 10
 
 

@@ -39,9 +39,11 @@ def main() -> int:
             print(f"seed {seed}, {failures} failed", end="\r", file=sys.stderr)
         case = random_case(seed, options.size)
         for name, check in checks_of(seed, options.thorough).items():
-            if outcome(check, case) is not None:
+            found = outcome(check, case)
+            if found is not None:
                 failures += 1
-                print(f"==== {name}: {report(check, case)}\n", flush=True)
+                print(f"==== seed {seed}, {name}: {found}", flush=True)
+                print(f"---- smallest: {report(check, case)}\n", flush=True)
                 break
     seconds = time.perf_counter() - begin
     print(f"{count} graphs in {seconds:.0f} s, {failures} failed")

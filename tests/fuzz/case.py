@@ -206,6 +206,4 @@ def _without(case: Case, dropped: Node, instead: Node) -> Case | None:
 
 
 def _substitute(graph: Graph, dropped: Node, instead: Node) -> Graph:
-    return graph.rewrite(
-        lambda node, inputs: instead if node is dropped else rebuild(node, inputs)
-    )
+    return graph.rewrite(lambda node, inputs: instead if node is dropped else rebuild(node, inputs))

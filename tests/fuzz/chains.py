@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import graphflow as gf
@@ -125,10 +126,7 @@ def epilogue(d: Drawing) -> Node | None:
     if y is None:
         return None
     for _ in range(d.rng.randint(1, 4)):
-        other = d.pick(
-            lambda x: x.dtype == y.dtype
-            and (x.shape == y.shape or (x.ndim < y.ndim and x.shape == y.shape[y.ndim - x.ndim :]))
-        )
+        other = d.pick(partial(_reaches_into, y))
         if other is not None and d.rng.random() < 0.7:
             y = ops.find(d.rng.choice(["add", "subtract", "maximum", "multiply"]))(y, other)
         else:
@@ -141,6 +139,11 @@ def epilogue(d: Drawing) -> Node | None:
         return ops.permute_dims(y, axes=tuple(d.rng.sample(range(y.ndim), y.ndim)))
     total = _total(d, y, axes)
     return total if kind == "reduced" else ops.subtract(y, restore_axes(total, axes))
+
+
+def _reaches_into(y: Node, x: Node) -> bool:
+    """Whether x has the last axes of y, or all of them."""
+    return x.dtype == y.dtype and x.ndim <= y.ndim and x.shape == y.shape[y.ndim - x.ndim :]
 
 
 def _template_behind(node: Node) -> Node | None:

@@ -7,8 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from graphflow.compiler.pipeline import compile_graph, optimize, pass_names
-from graphflow.compiler.program import Program
+from graphflow.compiler.pipeline import Compilation, compile_graph, optimize, pass_names
 from graphflow.compiler.spec import is_float
 from graphflow.compiler.verify import check_program
 from graphflow.runtime import binding
@@ -98,8 +97,9 @@ def compiled_differs(case: Case, without: Collection[str] = ()) -> str | None:
     The program is verified; it runs on one thread and on two, which must give the same bits, with
     an arena that holds NaN before each run; inputs must stay as they are.
     """
-    program = compile_graph(case.graph, "fuzz", without=without, check=True).program
-    runs = [_Run(case, program, threads) for threads in (1, 2)]
+    compiled = compile_graph(case.graph, "fuzz", without=without, check=True)
+    program = compiled.program
+    runs = [_Run(case, compiled, threads) for threads in (1, 2)]
     for number, env in enumerate(case.environments):
         check_program(program, env)
         expected = case.run(case.graph, number)
@@ -117,16 +117,16 @@ def compiled_differs(case: Case, without: Collection[str] = ()) -> str | None:
 class _Run:
     """A program with variables of its own."""
 
-    def __init__(self, case: Case, program: Program, threads: int):
-        self.case, self.graph, self.threads = case, case.graph, threads
-        self.variables = [case.leaves[node][0].copy(order="C") for node in self.graph.variables]
-        self.executor = Executor(program, self.variables, threads)
-        self.constants = [array.tobytes() for array in program.constants]
+    def __init__(self, case: Case, compiled: Compilation, threads: int):
+        self.case, self.graph = case, case.graph
+        # The passes may have dropped some.
+        self.nodes = compiled.stages[-1][1].variables
+        self.variables = [case.leaves[node][0].copy(order="C") for node in self.nodes]
+        self.executor = Executor(compiled.program, self.variables, threads)
 
     def __call__(self, number: int) -> list[np.ndarray]:
         """Outputs and new values of the updated variables."""
-        nodes = self.graph.variables
-        for node, array in zip(nodes, self.variables, strict=True):
+        for node, array in zip(self.nodes, self.variables, strict=True):
             np.copyto(array, self.case.leaves[node][number])
         inputs = self.case.inputs(number)
         before = [array.tobytes() for array in inputs]
@@ -137,10 +137,10 @@ class _Run:
         for node, array, data in zip(self.graph.inputs, inputs, before, strict=True):
             assert array.tobytes() == data, f"the input {node.name} was written"
         written = {target for target, _ in self.graph.updates}
-        for node, array in zip(nodes, self.variables, strict=True):
+        for node, array in zip(self.nodes, self.variables, strict=True):
             same = array.tobytes() == self.case.leaves[node][number].tobytes()
             assert same or node in written, f"the variable {node.name} was written"
-        targets = dict(zip(nodes, self.variables, strict=True))
+        targets = dict(zip(self.nodes, self.variables, strict=True))
         return [*outputs, *(targets[target].copy() for target, _ in self.graph.updates)]
 
 

@@ -137,9 +137,7 @@ class Drawing:
         if not np.isfinite(value).all() or (self.exact and value.dtype != self.float):
             return False
         if self.exact:
-            return bool(
-                (np.abs(value) < LARGEST_EXACT).all() and (value * GRAIN % 1 == 0).all()
-            )
+            return bool((np.abs(value) < LARGEST_EXACT).all() and (value * GRAIN % 1 == 0).all())
         return bool((np.abs(value) < LARGEST).all())
 
     # ---- choosing nodes ----------------------------------------------------------------------

@@ -103,7 +103,7 @@ def _new_value(d: Drawing, variable: Node) -> Node | None:
         return ops.subtract(other, variable)
     if kind == "step":
         return ops.subtract(variable, drawn) if drawn is not None else None
-    if not variable.ndim:
+    if not variable.ndim or variable.shape[0] == 0:
         return None
     if kind == "turned":
         start = (variable.shape[0] - 1, *[0] * (variable.ndim - 1))

@@ -255,8 +255,10 @@ def conv(d: Drawing) -> Node | None:
     """A convolution along the middle axis of (n, 6, 3), or over the (5, 5) of an image."""
     flat = d.rng.random() < 0.5
     x = d.pick(
-        lambda x: x.dtype == d.float
-        and (x.ndim == 3 and x.shape[1:] == (6, 3) if flat else x.shape == (5, 5, 3))
+        lambda x: (
+            x.dtype == d.float
+            and (x.ndim == 3 and x.shape[1:] == (6, 3) if flat else x.shape == (5, 5, 3))
+        )
     )
     shape = (2, 3, 4) if flat else (3, 3, 3, 2)
     w = d.pick(lambda x: x.dtype == d.float and x.shape == shape)
