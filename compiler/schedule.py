@@ -17,6 +17,7 @@ from graphflow.compiler.codegen.epilogue import emit_template
 from graphflow.compiler.codegen.loops import LoopNest
 from graphflow.compiler.codegen.source import KernelDraft, NoteOf, Status
 from graphflow.compiler.dims import Size
+from graphflow.compiler.errors import VerificationError
 from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.op import describe
 from graphflow.compiler.ops.control import Control
@@ -204,14 +205,17 @@ class Scheduler:
         following = _closure(needs)
         failing = {k for k, g in enumerate(self.groups) if any(map(_may_fail, g.nodes))}
         values = [value for _, value in self.graph.updates]
+        # What another update copies must still be there after the last kernel.
+        copied = {self.stored(value) for value in values}
         direct: dict[Node, Node] = {}
         for variable, value in self.graph.updates:
             number = self.home.get(value)
             if number is None or values.count(value) > 1 or value.shape != variable.shape:
                 continue
-            pairs = dict(self.drafts[number].in_place)
+            if variable in copied:
+                continue
             here = variable in self._reads(number)
-            if here and pairs.get(value) is not variable:
+            if here and self._in_place(self.drafts[number]).get(value) is not variable:
                 continue
             readers = {k for k in range(len(self.groups)) if variable in self._reads(k)}
             after = following[number]
@@ -242,7 +246,10 @@ class Scheduler:
     def _order(self, direct: dict[Node, Node]) -> list[int]:
         writers = {self.home[value] for value in direct}
         constrained = self._constrained(direct, self._dependencies())
-        return self._topological(constrained, writers)
+        order = self._topological(constrained, writers)
+        if len(order) < len(self.groups):
+            raise VerificationError("after fuse: kernels need each other's results")
+        return order
 
     def _topological(self, needs: list[set[int]], late: set[int]) -> list[int]:
         """Kahn's order; groups in `late` only when nothing else is ready."""
@@ -304,16 +311,24 @@ class Scheduler:
             spec = self.graph.outputs[outputs[node]].spec
             self._new_buffer(node, Buffer("output", spec, outputs[node]))
             return
-        for out, source in draft.in_place:
-            base = self.stored(source)
-            # Only what a kernel of this graph made: an operand of a body belongs to others.
-            if out is node and base in at_end and base in self.home:
-                number = self.buffer_of[base]
-                kind = self.tables.storages[number].buffer.kind
-                if kind == "temp" and base.spec.nbytes == node.spec.nbytes:
-                    self.buffer_of[node] = number
-                    return
+        base = self._in_place(draft).get(node)
+        # Only what a kernel of this graph made: an operand of a body belongs to others.
+        if base in at_end and base in self.home:
+            number = self.buffer_of[base]
+            kind = self.tables.storages[number].buffer.kind
+            if kind == "temp" and base.spec.nbytes == node.spec.nbytes:
+                self.buffer_of[node] = number
+                return
         self._new_buffer(node, Buffer("temp", node.spec))
+
+    def _in_place(self, draft: KernelDraft | ControlDraft) -> dict[Node, Node]:
+        """What each result may lie in place of: a value that the kernel reads as one buffer only.
+
+        A template may read a reshape of the value elsewhere, in an order of its own.
+        """
+        read = [self.stored(n) for n in draft.buffers if isinstance(n, Node)]
+        pairs = ((out, self.stored(source)) for out, source in draft.in_place)
+        return {out: base for out, base in pairs if read.count(base) == 1}
 
     # ---- steps -------------------------------------------------------------------------------
 

@@ -73,6 +73,8 @@ class _Fuser:
         #: the group that stores an index map
         self.storage: dict[Node, int] = {}
         self.numbers = itertools.count()
+        #: an order in which the groups can run
+        self.rank: dict[int, int] = {}
         self.required = self._required()
 
     def _required(self) -> set[Node]:
@@ -91,11 +93,10 @@ class _Fuser:
             if not node.op.is_leaf and not node.op.is_projection:
                 self._place(node)
         groups = []
-        for number, members in self.members.items():
-            nodes = tuple(sorted(members, key=self.position.__getitem__))
+        for number in sorted(self.members, key=self.rank.__getitem__):
+            nodes = tuple(sorted(self.members[number], key=self.position.__getitem__))
             outputs = tuple(n for n in nodes if self._is_stored(n, (number,)))
             groups.append(FusionGroup(nodes, outputs, self.template.get(number)))
-        groups.sort(key=lambda group: self.position[group.nodes[-1]])
         return FusedGraph(self.graph, tuple(groups), self.alias, self.enabled)
 
     # ---- placing one node --------------------------------------------------------------------
@@ -126,6 +127,7 @@ class _Fuser:
         number = next(self.numbers)
         self.members[number] = {node}
         self.homes[node].add(number)
+        self.rank[number] = min(self.rank.values(), default=0) - 1
         if node.op.is_free:
             self.storage[node] = number
         if not isinstance(node.op, (Map, Reduction)):
@@ -158,9 +160,11 @@ class _Fuser:
             return False
         if not isinstance(node.op, (Map, Reduction, Template)):
             return False
-        if self._leaves_and_returns(node, numbers) or not self._fits(
-            node, members, numbers, template
-        ):
+        between = self._between(node, numbers)
+        if any(self._successors([n]) & numbers for n in between):
+            # A path would leave the group and come back.
+            return False
+        if not self._fits(node, members, numbers, template):
             return False
         kept, *others = sorted(numbers)
         for number in others:
@@ -173,6 +177,7 @@ class _Fuser:
                     self.storage[stored] = kept
         self.members[kept] = members
         self.homes[node].add(kept)
+        self._rank_merged(kept, numbers, between)
         if template is not None:
             self.template[kept] = template
         return True
@@ -219,32 +224,43 @@ class _Fuser:
 
     # ---- paths -------------------------------------------------------------------------------
 
-    def _leaves_and_returns(self, node: Node, numbers: set[int]) -> bool:
-        """Whether a path from the future group runs through other groups back into it."""
-        seen = set(numbers)
-        stack = [n for n in self._successors([node]) if n not in numbers]
-        for number in numbers:
-            stack += [n for n in self._successors(self._computed(number)) if n not in numbers]
-        last = max(self.position[m] for n in numbers for m in self.members[n])
+    def _between(self, node: Node, numbers: set[int]) -> set[int]:
+        """Groups that need the future group and run before the last of its parts as of now."""
+        last = max(self.rank[number] for number in numbers)
+        stack = [*self._successors(numbers), *self._readers([node])]
+        found: set[int] = set()
         while stack:
             number = stack.pop()
-            if number in seen:
+            if number in numbers or number in found or self.rank[number] > last:
                 continue
-            seen.add(number)
-            if self._first_position(number) > last:
-                continue
-            following = self._successors(self._computed(number))
-            if following & numbers:
-                return True
-            stack += following
-        return False
+            found.add(number)
+            stack += self._successors([number])
+        return found
+
+    def _rank_merged(self, kept: int, numbers: set[int], later: set[int]) -> None:
+        """The merged group takes the last place of its parts; what reads it goes behind."""
+        place = max(self.rank[number] for number in numbers)
+        for number in numbers:
+            del self.rank[number]
+        self.rank[kept] = place
+        if later:
+            order = sorted(self.rank, key=self.rank.__getitem__)
+            moved = [number for number in order if number in later]
+            order = [number for number in order if number not in later]
+            at = order.index(kept) + 1
+            order[at:at] = moved
+            self.rank = {number: k - len(order) for k, number in enumerate(order)}
+
+    def _successors(self, numbers: Iterable[int]) -> set[int]:
+        """Other groups that read what these groups store."""
+        return set().union(*(self._readers(self._computed(k)) - {k} for k in numbers))
 
     def _computed(self, number: int) -> list[Node]:
         """Members that others wait for; an index map that is repeated in each group is not one."""
         members = self.members[number]
         return [n for n in members if not n.op.is_free or self.storage.get(n) == number]
 
-    def _successors(self, nodes: Iterable[Node]) -> set[int]:
+    def _readers(self, nodes: Iterable[Node]) -> set[int]:
         """Groups that read any of `nodes`, also through stored reshapes."""
         found: set[int] = set()
         stack = list(nodes)

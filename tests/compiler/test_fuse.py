@@ -6,7 +6,7 @@ import pytest
 import graphflow as gf
 from graphflow.compiler.passes.fuse import fuse
 from graphflow.compiler.pipeline import optimize
-from tests.graph_fuzz import random_case
+from tests.fuzz.generator import random_case
 
 
 def groups_of(inputs, outputs, updates=None):

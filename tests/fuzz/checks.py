@@ -1,0 +1,172 @@
+"""What must hold for every random graph: each check takes a Case and says where it breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from graphflow.compiler.pipeline import Compilation, compile_graph, optimize, pass_names
+from graphflow.compiler.spec import is_float
+from graphflow.compiler.verify import check_program
+from graphflow.runtime import binding
+from graphflow.runtime.executor import Executor
+from tests.fuzz.case import Case, shrink
+
+Check = Callable[[Case], str | None]
+
+#: products are computed in other forms, sums in another order
+TOLERANCE = {"float32": 1e-4, "float64": 1e-11}
+#: an error may be this many times what rounding alone was seen to do
+MOST_NOISE = 50.0
+
+
+def differs(
+    got: Sequence[np.ndarray],
+    expected: Sequence[np.ndarray],
+    tolerance: float | None = None,
+    noise: Callable[[], Sequence[np.ndarray]] | None = None,
+) -> str | None:
+    """Where two lists of arrays differ, as text; None where they agree.
+
+    Args:
+        tolerance: relative and absolute; by default that of the dtype.
+        noise: gives how far rounding moves each value; asked for where the tolerance is passed.
+    """
+    for number, (a, b) in enumerate(zip(got, expected, strict=True)):
+        if a.dtype != b.dtype or a.shape != b.shape:
+            return f"root {number}: {a.dtype}{a.shape}, expected {b.dtype}{b.shape}"
+        if not is_float(b.dtype.name):
+            if not np.array_equal(a, b):
+                return _difference(number, a, b, a != b)
+            continue
+        limit = TOLERANCE[b.dtype.name] if tolerance is None else tolerance
+        with np.errstate(all="ignore"):
+            far = ~np.isclose(a, b, rtol=limit, atol=limit, equal_nan=True)
+            if far.any() and noise is not None:
+                far &= ~(np.abs(a - b) <= MOST_NOISE * noise()[number])
+        if far.any():
+            return _difference(number, a, b, far)
+    return None
+
+
+def _difference(number: int, a: np.ndarray, b: np.ndarray, far: np.ndarray) -> str:
+    index = tuple(int(k[0]) for k in np.nonzero(np.atleast_1d(far)))
+    first, wanted = (np.atleast_1d(x)[index] for x in (a, b))
+    return (
+        f"root {number} {b.dtype}{b.shape}: {int(far.sum())} elements differ, "
+        f"at {index} it is {first!r}, expected {wanted!r}"
+    )
+
+
+# ---- passes ----------------------------------------------------------------------------------
+
+
+def passes_differ(case: Case, without: Collection[str] = ()) -> str | None:
+    """What the passes that are left change; bits must stay where no products are."""
+    stages, _ = optimize(case.graph, without=without, check=True)
+    rewritten = stages[-1][1]
+    products = any(node.op.name.startswith(("conv", "matmul")) for node in case.graph.nodes)
+    for number, env in enumerate(case.environments):
+        expected = case.run(case.graph, number)
+        got = case.run(rewritten, number)
+        tolerance = None if products and not case.exact else 0.0
+        found = differs(got, expected, tolerance, lambda n=number: case.noise(n))
+        if found:
+            return f"without {list(without)}, sizes {dict(env)}: {found}"
+    return None
+
+
+def all_passes_differ(case: Case) -> str | None:
+    """`passes_differ` with all passes, with each one left out, and with none."""
+    rewrites = [name for name in pass_names() if name != "fuse"]
+    for without in ([], *([name] for name in rewrites), rewrites):
+        found = passes_differ(case, without)
+        if found:
+            return found
+    return None
+
+
+# ---- compiled code ---------------------------------------------------------------------------
+
+
+def compiled_differs(case: Case, without: Collection[str] = ()) -> str | None:
+    """Where one compiled program, run at all sizes, differs from the interpreter.
+
+    The program is verified; it runs on one thread and on two, which must give the same bits, with
+    an arena that holds NaN before each run; inputs must stay as they are.
+    """
+    compiled = compile_graph(case.graph, "fuzz", without=without, check=True)
+    program = compiled.program
+    runs = [_Run(case, compiled, threads) for threads in (1, 2)]
+    for number, env in enumerate(case.environments):
+        check_program(program, env)
+        expected = case.run(case.graph, number)
+        one, two = (run(number) for run in runs)
+        tolerance = 0.0 if case.exact else None
+        found = differs(one, expected, tolerance, lambda n=number: case.noise(n))
+        if found:
+            return f"without {list(without)}, sizes {dict(env)}: {found}"
+        for k, (a, b) in enumerate(zip(one, two, strict=True)):
+            if a.tobytes() != b.tobytes():
+                return f"sizes {dict(env)}: root {k} has other bits on two threads"
+    return None
+
+
+class _Run:
+    """A program with variables of its own."""
+
+    def __init__(self, case: Case, compiled: Compilation, threads: int):
+        self.case, self.graph = case, case.graph
+        # The passes may have dropped some.
+        self.nodes = compiled.stages[-1][1].variables
+        self.variables = [case.leaves[node][0].copy(order="C") for node in self.nodes]
+        self.executor = Executor(compiled.program, self.variables, threads)
+
+    def __call__(self, number: int) -> list[np.ndarray]:
+        """Outputs and new values of the updated variables."""
+        for node, array in zip(self.nodes, self.variables, strict=True):
+            np.copyto(array, self.case.leaves[node][number])
+        inputs = self.case.inputs(number)
+        before = [array.tobytes() for array in inputs]
+        for context in self.executor._contexts:
+            context.arena[:] = 0xFF
+        with _small_launches_shared():
+            outputs = self.executor(inputs)
+        for node, array, data in zip(self.graph.inputs, inputs, before, strict=True):
+            assert array.tobytes() == data, f"the input {node.name} was written"
+        written = {target for target, _ in self.graph.updates}
+        for node, array in zip(self.nodes, self.variables, strict=True):
+            same = array.tobytes() == self.case.leaves[node][number].tobytes()
+            assert same or node in written, f"the variable {node.name} was written"
+        targets = dict(zip(self.nodes, self.variables, strict=True))
+        return [*outputs, *(targets[target].copy() for target, _ in self.graph.updates)]
+
+
+@contextmanager
+def _small_launches_shared() -> Iterator[None]:
+    """Every launch is cut into chunks, however small it is."""
+    kept = binding.SHARED_WORK
+    binding.SHARED_WORK = 1
+    try:
+        yield
+    finally:
+        binding.SHARED_WORK = kept
+
+
+# ---- reports ---------------------------------------------------------------------------------
+
+
+def outcome(check: Check, case: Case) -> str | None:
+    """What a check finds; an exception is a finding too."""
+    try:
+        return check(case)
+    except Exception as error:  # noqa: BLE001 - whatever a pass or the compiler raises
+        return f"{type(error).__name__}: {error}"
+
+
+def report(check: Check, case: Case) -> str:
+    """The minimal failing graph and what is wrong with it."""
+    small = shrink(case, lambda smaller: outcome(check, smaller) is not None)
+    return f"{outcome(check, small)}\n{small}"
