@@ -100,7 +100,7 @@ class _Loop:
     def _addends(self, total: Node, after: Node) -> list[Node]:
         """What a pass adds to a carry; nothing if the carry is used in any other way."""
         users, outputs = self.body.users, self.body.outputs
-        if len(users[total]) != 1 or total in outputs or outputs.count(after) > 1:
+        if len(users.get(total, ())) != 1 or total in outputs or outputs.count(after) > 1:
             return []
         found, pending, seen = [], [(after, 0)], False
         while pending:
