@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -164,7 +165,8 @@ class Contest:
                 with tempfile.TemporaryDirectory() as folder:
                     caches = {n: v.format(folder=folder) for n, v in side.peer.caches.items()}
                     fresh = Side(side.peer, self.environment, side.python, caches)
-                    if not self._try(cell, lambda: self._first_call(workload, fresh, cell)):
+                    call = partial(self._first_call, workload, fresh, cell)
+                    if not self._try(cell, call):
                         cell.seconds.clear()
                     fresh.stop()
 
@@ -185,7 +187,11 @@ class Contest:
             def run(side: Side) -> None:
                 begin = time.perf_counter()
                 done = subprocess.run(
-                    commands[side.name], env=side.environment, capture_output=True, text=True
+                    commands[side.name],
+                    env=side.environment,
+                    capture_output=True,
+                    text=True,
+                    check=False,
                 )
                 if done.returncode:
                     raise SideError(f"the process failed: {done.stderr.strip()[-200:]}")

@@ -61,7 +61,8 @@ class Side:
         self.versions: dict[str, str] = {}
         self.waited = self.used = 0.0
         self._process: subprocess.Popen[bytes] | None = None
-        self._errors = tempfile.TemporaryFile()
+        # Open as long as the side lives.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
 
     def start(self, limit: float = 60.0) -> None:
         """Start the process and import the library."""

@@ -132,10 +132,9 @@ def memory_table(rows: Sequence[Row]) -> list[str]:
 def summary(rows: Sequence[Row]) -> list[str]:
     """How many targets are met, and what is far off."""
     verdicts = [row.verdict for row in rows]
-    lines = [
-        f"{verdicts.count('met')} targets met, {verdicts.count('missed')} missed, "
-        f"{verdicts.count('no peer')} without a peer, {verdicts.count('not run')} not run."
-    ]
+    counts = {"met": "targets met", "missed": "missed", "no peer": "without a peer"}
+    counts["not run"] = "not run"
+    lines = [", ".join(f"{verdicts.count(v)} {text}" for v, text in counts.items()) + "."]
     wrong = [row.name for row in rows if row.ours.problem]
     if wrong:
         lines.append(f"Not built, or wrong: {', '.join(wrong)}.")
@@ -155,12 +154,12 @@ def markdown(
     """The whole report."""
     rows = [row for _, found in groups for row in found]
     bandwidths = ", ".join(f"{n} {r / 1e9:.0f} GB/s" for n, r in roof.bandwidth.items())
+    cores = f"{machine['threads']} threads on cores {machine['cores']}"
+    software = f"{machine['system']}, Python {machine['python']}, revision {machine['revision']}"
+    probe = f"Probe: {roof.flops / 1e9:.0f} GFLOP/s; {bandwidths}."
     lines = [
-        f"{machine['processor']}, {machine['vectors']}, {machine['threads']} threads on cores "
-        f"{machine['cores']}; {machine['system']}, Python {machine['python']}, "
-        f"revision {machine['revision']}.",
-        f"Probe: {roof.flops / 1e9:.0f} GFLOP/s; {bandwidths}. "
-        f"Load before the run: {machine['load']:.2f}.",
+        f"{machine['processor']}, {machine['vectors']}, {cores}; {software}.",
+        f"{probe} Load before the run: {machine['load']:.2f}.",
         "Sides: " + "; ".join(f"{n} {v}" for n, v in machine.get("versions", {}).items()) + ".",
     ]
     if missing:

@@ -105,7 +105,7 @@ def serve(connection: Connection, name: str) -> None:
             answer = ("ok", getattr(worker, question)(*arguments))
         except Unsupported as error:
             answer = ("unsupported", str(error))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the parent reports whatever a peer raises
             traceback.print_exc()
             answer = ("error", f"{type(error).__name__}: {error}")
         connection.send((*answer, waited, used))

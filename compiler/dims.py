@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
+from numbers import Integral
 
 from graphflow.compiler.errors import GraphError, ShapeError
 
@@ -54,6 +55,18 @@ Atom = Symbol | Axis | FloorDiv
 Monomial = tuple[Atom, ...]
 
 
+def _of_sizes(method: Callable[[Dim, Size], Size]) -> Callable[[Dim, Size], Size]:
+    """An operator that leaves other operands than sizes to them: `x.shape[0] * x` is a tensor."""
+
+    @wraps(method)
+    def checked(self: Dim, other: object) -> Size:
+        if isinstance(other, Dim) or (isinstance(other, Integral) and not isinstance(other, bool)):
+            return method(self, other if isinstance(other, Dim) else int(other))
+        return NotImplemented
+
+    return checked
+
+
 class Dim:
     """An integer polynomial over atoms; immutable, hashable, equal when the polynomials are."""
 
@@ -71,6 +84,7 @@ class Dim:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Dim) and self.terms == other.terms
 
+    @_of_sizes
     def __add__(self, other: Size) -> Size:
         return _sum(self, other)
 
@@ -79,26 +93,33 @@ class Dim:
     def __neg__(self) -> Size:
         return _product(self, -1)
 
+    @_of_sizes
     def __sub__(self, other: Size) -> Size:
         return _sum(self, _product(other, -1))
 
+    @_of_sizes
     def __rsub__(self, other: Size) -> Size:
         return _sum(other, _product(self, -1))
 
+    @_of_sizes
     def __mul__(self, other: Size) -> Size:
         return _product(self, other)
 
     __rmul__ = __mul__
 
+    @_of_sizes
     def __floordiv__(self, other: Size) -> Size:
         return floor_div(self, other)
 
+    @_of_sizes
     def __rfloordiv__(self, other: Size) -> Size:
         return floor_div(other, self)
 
+    @_of_sizes
     def __mod__(self, other: Size) -> Size:
         return self - other * floor_div(self, other)
 
+    @_of_sizes
     def __rmod__(self, other: Size) -> Size:
         return other - self * floor_div(other, self)
 

@@ -245,7 +245,7 @@ class Elementwise(Map):
         for spec in specs:
             if not self.DOMAINS[self.domain](spec.dtype):
                 raise DTypeError(
-                    f"{self.name} takes {self.domain} dtypes, got {spec.dtype}; "
+                    f"{self.name}: takes {self.domain} dtypes, got {spec.dtype}; "
                     "use gf.astype to convert"
                 )
 
@@ -301,7 +301,7 @@ class Reduction(Op):
 
     def infer(self, x: TensorSpec, **attrs: Any) -> TensorSpec:  # type: ignore[override]
         if not Elementwise.DOMAINS[self.domain](x.dtype):
-            raise DTypeError(f"{self.name} takes {self.domain} dtypes, got {x.dtype}")
+            raise DTypeError(f"{self.name}: takes {self.domain} dtypes, got {x.dtype}")
         axes = normalize_axes(attrs["axes"], x.ndim)
         if axes != attrs["axes"]:
             raise ShapeError(f"axes {attrs['axes']} are not sorted and non-negative")

@@ -24,8 +24,10 @@ DEFAULT_FLOAT, DEFAULT_INT = "float32", "int64"
 
 def canonical_dtype(dtype: object) -> str:
     """The name of a dtype given as a string, a NumPy dtype or a Python type."""
-    if dtype in (float, int, bool):
-        return {float: DEFAULT_FLOAT, int: DEFAULT_INT, bool: "bool"}[dtype]  # type: ignore[index]
+    # By identity: a NumPy dtype is equal to the Python type that it stands for.
+    for kind, name in ((float, DEFAULT_FLOAT), (int, DEFAULT_INT), (bool, "bool")):
+        if dtype is kind:
+            return name
     try:
         name = np.dtype(dtype).name  # type: ignore[call-overload]
     except TypeError:

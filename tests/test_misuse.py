@@ -128,7 +128,7 @@ MISUSES = {
     # dtypes
     "float function of ints": (
         lambda: gf.exp(x(dtype="int64")), DTypeError,
-        ["exp takes float", "int64", r"gf\.astype", "x is"],
+        ["exp: takes float", "int64", r"gf\.astype", "x is"],
     ),
     "activation of ints": (
         lambda: nn.softmax(x(dtype="int32")), DTypeError, ["softmax", "int32", r"gf\.astype"],

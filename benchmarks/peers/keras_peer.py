@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from benchmarks.peers.base import Peer
 from benchmarks.workload import KerasProgram, Session
 
@@ -9,7 +11,7 @@ from benchmarks.workload import KerasProgram, Session
 class KerasJax(Peer):
     name = "Keras-JAX"
     modules = ("keras", "jax")
-    environment = {"KERAS_BACKEND": "jax"}
+    environment: ClassVar[dict[str, str]] = {"KERAS_BACKEND": "jax"}
     place = 7
 
     def keras_program(self, workload: KerasProgram) -> Session:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def _reset(variables: list[Any]) -> Any:
 class Graphflow(Peer):
     name = OURS
     modules = ("graphflow",)
-    caches = {"GRAPHFLOW_CACHE_DIR": "{folder}"}
+    caches: ClassVar[dict[str, str]] = {"GRAPHFLOW_CACHE_DIR": "{folder}"}
     place = 0
 
     def _graph(self, workload: Network) -> tuple[Any, list[Any], list[Any], Any, dict[str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -88,8 +88,8 @@ def _reset(variables: list[Any]) -> Any:
 class Pytensor(Peer):
     name = "PyTensor (Numba)"
     modules = ("pytensor",)
-    environment = {"PYTENSOR_FLAGS": _FLAGS}
-    caches = {
+    environment: ClassVar[dict[str, str]] = {"PYTENSOR_FLAGS": _FLAGS}
+    caches: ClassVar[dict[str, str]] = {
         "PYTENSOR_FLAGS": _FLAGS + ",base_compiledir={folder}",
         "NUMBA_CACHE_DIR": "{folder}",
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -285,7 +285,7 @@ class CompiledAdam:
 
 class Compiled(Eager):
     name = "torch.compile"
-    caches = {"TORCHINDUCTOR_CACHE_DIR": "{folder}"}
+    caches: ClassVar[dict[str, str]] = {"TORCHINDUCTOR_CACHE_DIR": "{folder}"}
     place = 2
 
     def compiled(self, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -17,6 +17,7 @@ from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.op import Op
 from graphflow.compiler.ops.creation import Literal
 from graphflow.compiler.spec import TensorSpec
+from graphflow.errors import with_line
 from graphflow.io.arrays import CODE_OF, contents, map_arrays, read_arrays, specs_of, verify
 from graphflow.io.container import (
     FORMAT,
@@ -123,6 +124,13 @@ def save(
         GraphFormatError: something in the function cannot be saved, or exceeds `limits`.
         OSError: the file cannot be written; an old file at `path` is intact.
     """
+    if not hasattr(function, "graph") or not hasattr(function, "variables"):
+        raise GraphFormatError(
+            with_line(
+                f"save: got {type(function).__name__} as the function; expected what gf.function "
+                "returns, as in gf.save(function, 'model.gflow')"
+            )
+        )
     variables = function.variables
     write_graph(
         path,

@@ -3,8 +3,10 @@
 import itertools
 import random
 
+import numpy as np
 import pytest
 
+import graphflow as gf
 from graphflow.compiler.dims import (
     Axis,
     Dim,
@@ -228,3 +230,15 @@ def test_a_size_is_no_bool_and_no_int():
 def test_odd_names_are_refused(name):
     with pytest.raises(GraphError, match="not allowed"):
         symbol(name)
+
+
+def test_other_operands_than_sizes_are_left_alone():
+    for other in (1.5, None, True):
+        with pytest.raises(TypeError):
+            symbol("n") * other
+        with pytest.raises(TypeError):
+            other + symbol("n")
+    assert symbol("n") * np.int64(3) == 3 * symbol("n")
+    x = gf.placeholder(("n", 2), name="x")
+    scale = gf.function([x], x.shape[0] * x - x / x.shape[0], mode="interpret")
+    np.testing.assert_allclose(scale(np.ones((4, 2), "f4")), np.full((4, 2), 3.75))

@@ -100,6 +100,10 @@ def random_node(rng: random.Random, op: Op, pool: list[Node], tries: int = 20_00
 
 def node_by_gradient(rng: random.Random, op: Op, pool: list[Node]) -> Node | None:
     """A node of `op` among those that the reverse rule of some other op makes."""
+    if op is ops.conv_weight_grad_parts:
+        # Made of the whole gradient, by a pass.
+        whole = node_by_gradient(rng, ops.conv_weight_grad, pool)
+        return None if whole is None else op(*whole.inputs, parts=3, **whole.attrs)
     for name in names_of_ops():
         other = ops.find(name)
         if not name.startswith(op.name.split("_")[0]) or "graph" in other.attributes.values():
