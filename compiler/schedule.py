@@ -46,11 +46,11 @@ from graphflow.runtime.kernels.tiles import *
 """
 
 
-def emit_group(group: FusionGroup, target: Target) -> KernelDraft:
-    """The kernel of one group."""
+def emit_group(group: FusionGroup, target: Target, wanted: Mapping[Node, Node]) -> KernelDraft:
+    """The kernel of one group; `wanted` are the variables that its outputs should overwrite."""
     if group.template is not None:
-        return emit_template(group.template, group.nodes, group.outputs, target)
-    return LoopNest(group.nodes, group.outputs).build()
+        return emit_template(group.template, group.nodes, group.outputs, target, wanted)
+    return LoopNest(group.nodes, group.outputs, wanted).build()
 
 
 @dataclass
@@ -119,7 +119,8 @@ class Scheduler:
     def _draft(self, group: FusionGroup) -> KernelDraft | ControlDraft:
         node = group.template
         if node is None or not isinstance(node.op, Control):
-            return emit_group(group, self.tables.target)
+            wanted = {value: variable for variable, value in self.graph.updates}
+            return emit_group(group, self.tables.target, wanted)
         projections = tuple(n for n in self.graph.users[node] if n.op.is_projection)
         return ControlDraft(node, (*node.inputs, *projections), projections)
 

@@ -171,7 +171,8 @@ def softmax(x: Any, axis: Axes = -1) -> Tensor:
     """eˣ / Σ eˣ along an axis"""
     shifted, axes = _shifted("softmax", x, axis)
     weights = functions.exp(shifted)
-    return weights / statistics.sum(weights, axes, keepdims=True)
+    # One division for each sum: for each element it would cost as much as the exponential.
+    return weights * (1.0 / statistics.sum(weights, axes, keepdims=True))
 
 
 @composite

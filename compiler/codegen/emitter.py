@@ -6,7 +6,7 @@ depend on the inner loop is loaded outside it. A (node, index) pair is computed 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from graphflow.compiler.codegen.source import KernelWriter
@@ -186,22 +186,32 @@ class GroupEmitter(Emitter):
         self.stores.append(Access(node, offset, len(self.loads)))
         self.statement(f"{self.writer.output(node)}[{self.writer.size(offset)}] = {value}")
 
-    def in_place_pairs(self) -> list[tuple[Node, Node]]:
-        """(output, input) pairs that touch one element, the input before and nowhere else."""
+    def in_place_pairs(self, wanted: Mapping[Node, Node]) -> list[tuple[Node, Node]]:
+        """(output, input) pairs that touch one element, the input before and nowhere else.
+
+        Args:
+            wanted: the variable that each new value is for; other leaves are never overwritten.
+        """
         offsets: dict[Node, set[Size]] = {}
         last: dict[Node, int] = {}
         for access in self.loads:
             offsets.setdefault(access.node, set()).add(access.offset)
             last[access.node] = access.turn
-        pairs: list[tuple[Node, Node]] = []
+        pairs: dict[Node, Node] = {}
+
+        def fits(store: Access, node: Node) -> bool:
+            same = offsets.get(node) == {store.offset} and node.dtype == store.node.dtype
+            free = node not in pairs.values() and node.spec.size == store.node.spec.size
+            return same and free and last[node] < store.turn
+
         for store in self.stores:
-            taken = {source for _, source in pairs}
-            for node, places in offsets.items():
-                if node in taken or places != {store.offset} or node.dtype != store.node.dtype:
-                    continue
-                if last[node] >= store.turn:
-                    continue
-                if node.spec.size == store.node.spec.size:
-                    pairs.append((store.node, node))
-                    break
-        return pairs
+            variable = wanted.get(store.node)
+            if variable is not None and fits(store, variable):
+                pairs[store.node] = variable
+        for store in self.stores:
+            if store.node not in pairs:
+                found = (node for node in offsets if not node.op.is_leaf and fits(store, node))
+                source = next(found, None)
+                if source is not None:
+                    pairs[store.node] = source
+        return list(pairs.items())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from graphflow.compiler.codegen.emitter import GroupEmitter, NotFusible
 from graphflow.compiler.codegen.loops import group_name
@@ -41,7 +41,11 @@ def check_epilogue(template: Node, nodes: Sequence[Node], outputs: Sequence[Node
 
 
 def emit_template(
-    template: Node, nodes: Sequence[Node], outputs: Sequence[Node], target: Target
+    template: Node,
+    nodes: Sequence[Node],
+    outputs: Sequence[Node],
+    target: Target,
+    wanted: Mapping[Node, Node],
 ) -> KernelDraft:
     """The kernel of a template with the rest of its group as epilogue."""
     if tuple(outputs) == (template,) and len(nodes) == 1:
@@ -52,7 +56,7 @@ def emit_template(
     draft = template.op.emit(template, kernel)  # type: ignore[attr-defined]
     assert writer.emitter is not None
     inputs = set(template.inputs)
-    pairs = [p for p in writer.emitter.in_place_pairs() if p[1] not in inputs]
+    pairs = [p for p in writer.emitter.in_place_pairs(wanted) if p[1] not in inputs]
     return kernel.draft(
         draft.name,
         draft.extent,

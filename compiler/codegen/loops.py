@@ -13,8 +13,9 @@ the number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from graphflow.compiler.codegen.emitter import GroupEmitter, NotFusible
 from graphflow.compiler.codegen.source import KernelDraft, KernelWriter
@@ -28,10 +29,13 @@ from graphflow.compiler.dims import (
     product,
 )
 from graphflow.compiler.graph import Node
-from graphflow.compiler.op import Reduction
+from graphflow.compiler.op import CAST, Reduction
 
 #: columns accumulated side by side on the stack
 COLUMN_BLOCK = 256
+#: values that cost at least this and are needed in several passes over a row are kept on the stack,
+#: where the row is not longer
+KEEP_COST, KEEP_ELEMENTS, MOST_KEPT = 8, 4096, 2
 #: below this many neighbouring columns, rows are walked instead
 FEWEST_COLUMNS = 4
 
@@ -91,9 +95,16 @@ class LoopNest:
     Args:
         nodes: members in topological order.
         outputs: members to store.
+        wanted: variables that outputs should be written over.
     """
 
-    def __init__(self, nodes: Sequence[Node], outputs: Sequence[Node]):
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        outputs: Sequence[Node],
+        wanted: Mapping[Node, Node] = MappingProxyType({}),
+    ):
+        self.wanted = wanted
         self.nodes = tuple(nodes)
         self.outputs = tuple(outputs)
         self.domain = domain_of(nodes, outputs)
@@ -201,6 +212,7 @@ class LoopNest:
     ) -> None:
         row = tuple(index[a] for a in self.domain.kept)
         position = self._position(index)
+        rows = self._rows_to_keep(emitter)
         self._open(emitter, kept, outermost=True)
         for wave in self.waves:
             state = {node: self._start(emitter, node) for node in wave}
@@ -210,6 +222,12 @@ class LoopNest:
                 at = emitter.size(position)
                 for name, text in _updates(node, state[node], value, at):
                     emitter.statement(f"{name} = {text}")
+            found = [n for n in rows if n not in emitter.known and (n, index, "") in emitter.memo]
+            for node in found:
+                element = f"{rows[node]}[{emitter.size(position)}]"
+                emitter.statement(f"{element} = {emitter.get(node, index)}")
+                emitter.known[node] = (index, element, emitter.level)
+                emitter.levels[element] = emitter.level
             self._close(emitter, reduced)
             for node in wave:
                 result = node.op.final(state[node])  # type: ignore[attr-defined]
@@ -225,6 +243,35 @@ class LoopNest:
                 emitter.store(node, index)
             self._close(emitter, reduced)
         self._close(emitter, kept)
+
+    def _rows_to_keep(self, emitter: GroupEmitter) -> dict[Node, str]:
+        """Arrays on the stack for costly values that several passes over a row need."""
+        size = product(self.domain.shape[a] for a in self.domain.reduced)
+        if not isinstance(size, int) or not 1 < size <= KEEP_ELEMENTS:
+            return {}
+        passes = [[node.inputs[0] for node in wave] for wave in self.waves]
+        passes.append([n for n in self.outputs if n.shape == self.domain.shape])
+        needed = [node for roots in passes for node in self._elements_of(roots)]
+        costly = [
+            n for n in self.nodes
+            if n.op.cost >= KEEP_COST and n.shape == self.domain.shape and needed.count(n) > 1
+        ]  # fmt: skip
+        rows = {}
+        for node in costly[:MOST_KEPT]:
+            name = emitter.writer.fresh("row")
+            slot = emitter.writer.counter
+            rows[node] = emitter.define(name, f"stack({size}, {CAST[node.dtype]}, {slot})", 0)
+        return rows
+
+    def _elements_of(self, roots: Sequence[Node]) -> set[Node]:
+        """Members that are computed element by element for some values."""
+        members, found, pending = set(self.nodes), set(), list(roots)
+        while pending:
+            node = pending.pop()
+            if node in members and node not in found and not isinstance(node.op, Reduction):
+                found.add(node)
+                pending += node.inputs
+        return found
 
     def _position(self, index: tuple[Size, ...]) -> Size:
         """Flat position along the reduced axes."""
@@ -295,8 +342,6 @@ class LoopNest:
             emitter.levels[text] = emitter.level
 
     def _arrays(self, emitter: GroupEmitter, node: Node) -> list[str]:
-        from graphflow.compiler.op import CAST
-
         names = []
         for dtype, _ in node.op.accumulators(node.inputs[0].dtype):  # type: ignore[attr-defined]
             name = emitter.writer.fresh("a")
@@ -320,7 +365,7 @@ class LoopNest:
         work = sum(node.op.cost for node in self.nodes) + len(emitter.loads)
         parallel = kept[0] if kept else None
         inner = [a.extent for a in (*kept, *reduced) if a is not parallel]
-        pairs = [] if self.reductions else emitter.in_place_pairs()
+        pairs = [] if self.reductions else emitter.in_place_pairs(self.wanted)
         # Threads that share a vectorised axis share whole vectors.
         vectors = parallel is not None and (not inner or (columns and len(kept) == 1))
         return emitter.writer.draft(

@@ -93,7 +93,7 @@ def test_an_mlp_forward_is_a_kernel_per_layer_and_one_for_softmax():
     assert first == second == ("matmul", "add", "relu")
     # A row of softmax is read three times, so its bias is added where it is read.
     assert logits == ("matmul",)
-    assert softmax == ("add", "max", "subtract", "exp", "sum", "divide")
+    assert softmax == ("add", "max", "subtract", "exp", "sum", "divide", "multiply")
 
 
 def test_an_adam_update_of_three_results_is_one_kernel():

@@ -48,3 +48,21 @@ def test_a_product_does_not_overwrite_the_operand_that_its_epilogue_adds(mode, r
     a = numbers(rng, 128, 512)
     sums = 3 * a.reshape(256, 256)
     np.testing.assert_array_equal(run(a), (w.value @ sums + sums) @ w.value)
+
+
+def test_an_optimizer_writes_all_its_variables_in_place():
+    g = gf.placeholder((1000,), name="g")
+    w, m, v = (gf.variable(np.zeros(1000, "f4")) for _ in range(3))
+    new_m, new_v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * gf.square(g)
+    updates = [(m, new_m), (v, new_v), (w, w - 0.1 * new_m / (gf.sqrt(new_v) + 1e-7))]
+    program = gf.function([g], [], updates=updates).compile().program
+    assert [type(step).__name__ for step in program.steps] == ["Launch"]
+
+
+def test_costly_values_are_computed_once_for_all_passes_over_a_row():
+    x = gf.placeholder(("n", 64), name="x")
+    (kernel,) = gf.function([x], gf.nn.softmax(x)).compile().kernels
+    assert kernel.source.count("exp(") == 1
+    y = gf.placeholder(("n", "long"), name="y")
+    (kernel,) = gf.function([y], gf.nn.softmax(y)).compile().kernels
+    assert kernel.source.count("exp(") == 2, "a row of unknown length has no place on the stack"
