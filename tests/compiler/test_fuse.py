@@ -71,6 +71,14 @@ def test_a_path_that_leaves_and_returns_keeps_groups_apart():
     assert groups == [("tanh",), ("matmul", "add")]
 
 
+def test_a_product_does_not_read_what_is_computed_behind_it():
+    """sin is shared by tanh, which the product reads, and by what follows the product."""
+    x, y = gf.placeholder((33, 17), name="x"), gf.placeholder((33, 33), name="y")
+    h = gf.sin(x)
+    groups = groups_of([x, y], y @ gf.tanh(h) + h)
+    assert groups == [("sin", "tanh"), ("matmul", "add")]
+
+
 def test_two_products_do_not_share_a_kernel():
     x = gf.placeholder((4, 4), name="x")
     assert sorted(map(len, groups_of([x], (x @ x) + (x @ (x * 2))))) == [1, 1, 2]
