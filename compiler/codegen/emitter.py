@@ -63,6 +63,9 @@ class GroupEmitter(Emitter):
         self.levels: dict[str, int] = {}
         self.memo: dict[object, tuple[str, int]] = {}
         self.guard = ""
+        # Offsets into an empty array name no loop, but nothing may be loaded outside of the
+        # loops over it.
+        self.floor = 0
         self.loads: list[Access] = []
         self.stores: list[Access] = []
         self.sizes: list[Size] = []
@@ -78,12 +81,15 @@ class GroupEmitter(Emitter):
         bounds = end if begin == "0" and not step else f"{begin}, {end}" + (step and f", {step}")
         self.blocks.append(Block(f"for {name} in range({bounds})"))
         self.levels[name] = self.level
+        if end == "0":
+            self.floor = self.level
 
     def close_loop(self) -> None:
         """Attach the innermost loop to its parent and forget the names inside."""
         closed = self.blocks.pop()
         if closed.items:
             self.blocks[-1].items.append(closed)
+        self.floor = min(self.floor, self.level)
         self.memo = {key: value for key, value in self.memo.items() if value[1] <= self.level}
 
     def statement(self, text: str, level: int | None = None) -> None:
@@ -129,7 +135,7 @@ class GroupEmitter(Emitter):
             return self.memo[key][0]
         self.loads.append(Access(node, offset, len(self.loads)))
         buffer, at = self.writer.buffer(node), self.writer.size(offset)
-        level = max(self.size_level(offset), self.level_of(self.guard))
+        level = max(self.size_level(offset), self.level_of(self.guard), self.floor)
         if self.guard:
             text = f"load_if({self.guard}, {buffer}, {at}, {CAST[node.dtype]}(0))"
         else:
@@ -173,7 +179,7 @@ class GroupEmitter(Emitter):
         # Inside a guard the index may be a stand-in that nobody asked for.
         test = f"{bad} & {self.guard}" if self.guard else bad
         at, limit = self.size(position), self.size(bound)
-        level = max(map(self.level_of, (bad, self.guard, at, value, limit)))
+        level = max(self.floor, *map(self.level_of, (bad, self.guard, at, value, limit)))
         call = self.writer.report_call(node, at, value, limit)
         self.blocks[level].items.append(Block(f"if {test}", [call]))
 

@@ -156,7 +156,7 @@ class _Fuser:
         template = templates[0] if templates else None
         if template is not None and not getattr(template.op, "takes_epilogue", False):
             return False
-        if template is not None and template is not node and self._feeds(node, template):
+        if template is not None and self._is_fed_by(template, members, numbers):
             return False
         if not isinstance(node.op, (Map, Reduction, Template)):
             return False
@@ -182,12 +182,12 @@ class _Fuser:
             self.template[kept] = template
         return True
 
-    def _feeds(self, node: Node, template: Node) -> bool:
-        """Whether the template reads the node (through reshapes), which must then be stored."""
+    def _is_fed_by(self, template: Node, members: set[Node], numbers: set[int]) -> bool:
+        """Whether the template reads what the group would compute behind it."""
         stack = list(template.inputs)
         while stack:
             value = stack.pop()
-            if value is node:
+            if value in members and (not value.op.is_free or self.storage.get(value) in numbers):
                 return True
             if value in self.alias:
                 stack.append(self.alias[value])

@@ -71,6 +71,14 @@ def test_a_path_that_leaves_and_returns_keeps_groups_apart():
     assert groups == [("tanh",), ("matmul", "add")]
 
 
+def test_a_product_does_not_read_what_is_computed_behind_it():
+    """sin is shared by tanh, which the product reads, and by what follows the product."""
+    x, y = gf.placeholder((33, 17), name="x"), gf.placeholder((33, 33), name="y")
+    h = gf.sin(x)
+    groups = groups_of([x, y], y @ gf.tanh(h) + h)
+    assert groups == [("sin", "tanh"), ("matmul", "add")]
+
+
 def test_two_products_do_not_share_a_kernel():
     x = gf.placeholder((4, 4), name="x")
     assert sorted(map(len, groups_of([x], (x @ x) + (x @ (x * 2))))) == [1, 1, 2]
@@ -118,6 +126,21 @@ def test_a_diamond_around_column_sums_is_not_one_kernel():
     x = gf.placeholder((100, 8), name="x")
     h = gf.tanh(x)
     assert groups_of([x], h * gf.sum(h, axis=0)) == [("tanh",), ("sum",), ("multiply",)]
+
+
+def test_three_groups_do_not_wait_for_each_other_in_a_circle():
+    """The sums read relu, its group reads the count, and the count reads the maximum."""
+    x, y = gf.placeholder((5, 5, 3), name="x"), gf.placeholder((5, 5, 3), name="y")
+    peak, h = gf.max(x, axis=0), gf.nn.relu(x)
+    count = gf.sum(gf.astype(x == peak, "float32"), axis=0)
+    outputs = [peak + gf.sum(h, axis=0), gf.where(h > 0, y, 0.0) + count]
+    graph = gf.function([x, y], outputs, mode="interpret").graph
+    stored: set = set()
+    for group in fuse(optimize(graph)[0][-1][1]).groups:
+        inside = {*group.nodes, *stored, *graph.inputs}
+        assert all(value in inside or value.op.is_leaf for n in group.nodes for value in n.inputs)
+        stored |= set(group.outputs)
+    assert len(stored) >= 3
 
 
 def random_groups(seed, enabled):
