@@ -85,7 +85,7 @@ def _misfit(
     )
 
 
-@dataclass
+@dataclass(eq=False)
 class Binding:
     """Tables for one set of sizes, shared by all calls with these sizes.
 
@@ -223,8 +223,46 @@ def _entry_table(program: Program, env: dict[str, int]) -> np.ndarray:
     for spec in specs:
         shape = spec.concrete_shape(env)
         words += [id(np.dtype(spec.dtype)), len(shape), *shape]
-    for kind, count in (("input", len(specs)), ("output", len(program.outputs))):
-        for slot in range(count):
-            ids = [n for n, b in enumerate(program.buffers) if (b.kind, b.slot) == (kind, slot)]
-            words += [len(ids), *ids]
+    for ids in buffers_of_arrays(program):
+        words += [len(ids), *ids]
     return np.array(words, np.int64)
+
+
+def buffers_of_arrays(program: Program) -> list[list[int]]:
+    """The ids of the buffers that each input is, then each output."""
+    arrays = [("input", slot) for slot in range(len(program.inputs))]
+    arrays += [("output", slot) for slot in range(len(program.outputs))]
+    return [
+        [n for n, b in enumerate(program.buffers) if (b.kind, b.slot) == array] for array in arrays
+    ]
+
+
+def loop_code(
+    body: np.ndarray,
+    numbers: Sequence[Sequence[int]],
+    strides: Sequence[int],
+    first: int,
+    counter: int,
+) -> np.ndarray:
+    """The code that runs a body once per entry of its arrays; words [0, 2] and [-1, 2] take the count.
+
+    Args:
+        numbers: the buffers that each input is, then each output.
+        strides: bytes from one entry to the next of each of them; those left out stay.
+        first: pointer slot of the first array's first entry, before those of the others.
+        counter: one that the body does not use.
+    """
+    slices = [
+        [SLICE, counter, first + slot, number, stride, -1]
+        for slot, stride in enumerate(strides)
+        for number in numbers[slot]
+        if stride
+    ]
+    rows = [[BEGIN, counter, 0, 0], *slices]
+    moved = body.copy()
+    for opcode, column in ((UNLESS, 2), (JUMP, 1), (BEGIN, 3), (NEXT, 3)):
+        moved[body[:, 0] == opcode, column] += len(rows)
+    rows[0][3] = len(rows) + len(body) + 1
+    rows.append([NEXT, counter, 0, 1])
+    around = np.array([row + [0] * (ROW - len(row)) for row in rows], np.int64)
+    return np.concatenate([around[:-1], moved, around[-1:]])

@@ -17,10 +17,10 @@ from graphflow.compiler.dims import evaluate
 from graphflow.compiler.errors import DTypeError, GraphError, IndexOutOfRange
 from graphflow.compiler.program import Launch, Program
 from graphflow.runtime import cache
-from graphflow.runtime.binding import Binding, bind, bind_dims
+from graphflow.runtime.binding import Binding, bind, bind_dims, buffers_of_arrays, loop_code
 from graphflow.runtime.cache import CompiledKernel
 from graphflow.runtime.driver import run_context
-from graphflow.runtime.layout import BEGIN, CONTEXT, DONE, FAILED, MISFIT, NEXT, ROW, SLICE, UNDONE
+from graphflow.runtime.layout import BEGIN, CONTEXT, DONE, FAILED, MISFIT, UNDONE
 from graphflow.runtime.profile import LaunchRecord, records_from
 from graphflow.runtime.threads import Team, get_team, usable_threads
 
@@ -62,8 +62,10 @@ class _Context:
     def __init__(self, executor: Executor):
         program = executor.program
         count = len(program.buffers)
-        #: one pointer per buffer, then the first row of each input for `run_loop`
-        self.pointers = np.zeros(count + len(program.inputs) + 1, np.int64)
+        self.arrays = len(program.inputs) + len(program.outputs)
+        #: one pointer per buffer, then the first entry of each stack of `run_loop`
+        self.pointers = np.zeros(count + self.arrays, np.int64)
+        self._loop: tuple[tuple[object, ...], np.ndarray] | None = None
         widest = max((len(s.buffers) for s in executor.all_launches), default=0)
         self.local = np.zeros(widest + 1, np.int64)
         self.counters = np.zeros(executor.loops + 2, np.int64)
@@ -73,7 +75,7 @@ class _Context:
         self.words[5] = self.local.ctypes.data
         self.words[6] = self.counters.ctypes.data
         self.words[8] = self.status.ctypes.data
-        objects = np.zeros(len(program.inputs) + len(program.outputs) + 1, np.int64)
+        objects = np.zeros(self.arrays + 1, np.int64)
         self.words[11] = objects.ctypes.data
         #: addresses of the arrays of a call
         self.objects = objects.data
@@ -99,11 +101,26 @@ class _Context:
         self.start(binding.code)
         self.binding = binding
 
-    def start(self, code: np.ndarray, profile: int = 0) -> None:
-        """Set the code that the next runs walk."""
+    def loop_over(
+        self,
+        binding: Binding,
+        stacks: Sequence[np.ndarray],
+        numbers: Sequence[Sequence[int]],
+        counter: int,
+    ) -> np.ndarray:
+        """The code that walks the entries of these stacks; the last one made is kept."""
+        first = len(self.pointers) - self.arrays
+        self.pointers[first : first + len(stacks)] = [stack.ctypes.data for stack in stacks]
+        key = (binding, *(stack.strides[0] for stack in stacks))
+        if self._loop is None or self._loop[0] != key:
+            self._loop = key, loop_code(binding.code, numbers, key[1:], first, counter)
+        return self._loop[1]
+
+    def start(self, code: np.ndarray, profile: int = 0, looping: bool = False) -> None:
+        """Set the code that the next runs walk; `looping` if its last row goes back for a run."""
         self.words[1], self.words[2] = len(code), code.ctypes.data
         self.words[0], self.words[9], self.words[10] = -1, profile, FUEL
-        self.code = code
+        self.code, self.looping = code, looping
 
 
 class Executor:
@@ -127,7 +144,7 @@ class Executor:
         self.constants = [_aligned_constant(array) for array in program.constants]
         self.slots: dict[str, list[int]] = {
             kind: [n for n, b in enumerate(program.buffers) if b.kind == kind]
-            for kind in ("input", "variable", "constant", "output", "status")
+            for kind in ("variable", "constant", "status")
         }
         begin, before = time.perf_counter(), cache.stats()
         self.kernels = cache.get_kernels(
@@ -137,6 +154,7 @@ class Executor:
         after = cache.stats()
         self._cache_info = {key: after[key] - before[key] for key in ("hits", "misses", "compiled")}
         self._cache_info["seconds"] = time.perf_counter() - begin
+        self._numbers = buffers_of_arrays(program)
         self._dtypes = [np.dtype(argument.spec.dtype) for argument in program.inputs]
         self._pack = struct.Struct(f"{len(program.inputs) + len(program.outputs)}q").pack_into
         self._bindings: OrderedDict[tuple, Binding] = OrderedDict()
@@ -188,51 +206,42 @@ class Executor:
             self._contexts.append(context)
 
     def run_loop(
-        self, inputs: Sequence[np.ndarray], advance: Mapping[int, int], count: int
+        self, stacks: Sequence[np.ndarray], count: int, keep_all: bool = False
     ) -> list[np.ndarray]:
-        """Run `count` times natively; input k moves on by advance[k] bytes after each pass.
+        """Run `count` times without Python in between, each time with the next entry of the stacks.
 
-        An input that advances is given as a view of the first pass's shape into an array that holds
-        all passes one after another. Returns the outputs of the last pass.
+        Ctrl-C ends the loop after the run that is under way, a second one at once.
+
+        Args:
+            stacks: one array per program input, of its dtype, with an axis of runs in front; a
+                stride of 0 there feeds every run the same.
+            keep_all: return the outputs of all runs, stacked; else those of the last.
+
+        Raises:
+            DTypeError, ShapeError: an array does not fit its input.
+            IndexOutOfRange: data-dependent index; earlier runs have changed the variables.
         """
-        arrays = self._checked(inputs)
+        if count < 1 or any(len(stack) != count for stack in stacks):
+            lengths = [len(stack) for stack in stacks]
+            raise GraphError(f"{self.program.name}: {count} runs over stacks of {lengths} entries")
+        stacks = [_with_plain_entries(stack) for stack in stacks]
+        arrays = self._checked([stack[0, ...] for stack in stacks])
         binding = self._binding(tuple(array.shape for array in arrays))
         context = self._borrow(binding)
+        entries = count if keep_all else 1
+        kept = [np.empty((entries, *shape), dtype) for shape, dtype in binding.outputs]
+        outputs = [stack[0, ...] for stack in kept]
+        moving = [*stacks, *kept] if keep_all else stacks
         try:
-            outputs = self._feed(context, arrays)
-            code = self._loop_code(context, binding, arrays, advance, count)
-            context.start(code)
+            self._hand_over(context, arrays, outputs)
+            code = context.loop_over(binding, moving, self._numbers, self.loops)
+            code[[0, -1], 2] = count
+            context.start(code, looping=True)
             self._go(context, binding)
         finally:
             context.start(binding.code)
             self._contexts.append(context)
-        return outputs
-
-    def _loop_code(
-        self,
-        context: _Context,
-        binding: Binding,
-        arrays: Sequence[np.ndarray],
-        advance: Mapping[int, int],
-        count: int,
-    ) -> np.ndarray:
-        """The code between BEGIN and NEXT, behind slices of the inputs; jumps are moved along."""
-        first, counter = len(self.program.buffers), self.loops
-        rows = [[BEGIN, counter, count, 0]]
-        for number in self.slots["input"]:
-            slot = self.program.buffers[number].slot
-            if advance.get(slot):
-                context.pointers[first + slot] = arrays[slot].ctypes.data
-                rows.append([SLICE, counter, first + slot, number, advance[slot], -1])
-        head = np.zeros((len(rows), ROW), np.int64)
-        for k, row in enumerate(rows):
-            head[k, : len(row)] = row
-        body = _moved(binding.code, len(rows))
-        tail = np.zeros((1, ROW), np.int64)
-        tail[0, :4] = [NEXT, counter, count, 1]
-        code = np.concatenate([head, body, tail])
-        code[0, 3] = len(code)
-        return code
+        return kept if keep_all else outputs
 
     def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         if len(inputs) != len(self.program.inputs):
@@ -280,8 +289,13 @@ class Executor:
         """Hand the arrays, and new ones for the outputs, to the native code."""
         assert context.binding is not None
         outputs = [np.empty(shape, dtype) for shape, dtype in context.binding.outputs]
-        self._pack(context.objects, 0, *map(id, arrays), *map(id, outputs))
+        self._hand_over(context, arrays, outputs)
         return outputs
+
+    def _hand_over(
+        self, context: _Context, arrays: Sequence[object], outputs: Sequence[np.ndarray]
+    ) -> None:
+        self._pack(context.objects, 0, *map(id, arrays), *map(id, outputs))
 
     def _go(self, context: _Context, binding: Binding) -> bool:
         """Run what the context holds; False, with nothing run, if the arrays do not fit."""
@@ -297,9 +311,7 @@ class Executor:
         if shared:
             context.words[7] = team.address if team else 0
         try:
-            # The native call returns now and then, so that Ctrl-C is seen.
-            while (state := self._run(context.address)) == UNDONE:
-                pass
+            state = self._until_done(context)
         except BaseException:
             context.words[0] = -1
             raise
@@ -310,15 +322,31 @@ class Executor:
             self._raise_out_of_range(context)
         return state != MISFIT
 
+    def _until_done(self, context: _Context) -> int:
+        try:
+            # The native call returns now and then, so that Ctrl-C is seen.
+            while (state := self._run(context.address)) == UNDONE:
+                pass
+        except KeyboardInterrupt:
+            if context.looping and context.words[0] >= 0:
+                # Half a run would leave some variables old and others new.
+                context.code[-1, 2] = 0
+                while self._run(context.address) == UNDONE:
+                    pass
+                context.status[:] = 0
+            raise
+        return state
+
     def _raise_out_of_range(self, context: _Context) -> None:
         code, position, value, bound = (int(v) for v in context.status[:4])
         context.status[:] = 0
         note = self.program.notes[code - 1]
         low = -bound if note.name.rsplit("/", 1)[-1] in ("take", "scatter_add") else 0
         where = f" [{note.source}]" if note.source else ""
+        run = f" by run {context.counters[self.loops]} of the loop" if context.looping else ""
         raise IndexOutOfRange(
             f"{self.program.name}: {note.name}{where}: index {value} at position {position} is "
-            f"out of range; expected {low}..{bound - 1}; no variable was changed"
+            f"out of range; expected {low}..{bound - 1}; no variable was changed{run}"
         )
 
     # ---- looking at it -----------------------------------------------------------------------
@@ -414,6 +442,12 @@ class Executor:
         return dict(self._cache_info)
 
 
+def _with_plain_entries(stack: np.ndarray) -> np.ndarray:
+    """A stack whose entries kernels may read as they lie."""
+    is_plain = stack.flags.aligned and stack[0, ...].flags.c_contiguous
+    return stack if is_plain else np.array(stack, order="C")
+
+
 def _aligned_constant(array: np.ndarray) -> np.ndarray:
     copy = aligned_empty(array.nbytes).view(array.dtype).reshape(array.shape)
     np.copyto(copy, array)
@@ -442,14 +476,3 @@ def _passes(code: np.ndarray, row: int, counters: np.ndarray) -> tuple[tuple[int
     """(pass, number of passes) of the loops around a row."""
     begins = [k for k in range(row) if code[k, 0] == BEGIN and row < code[k, 3]]
     return tuple((int(counters[code[k, 1]]), int(code[k, 2])) for k in begins)
-
-
-def _moved(code: np.ndarray, by: int) -> np.ndarray:
-    """Code whose row numbers (targets of jumps) count from `by`."""
-    from graphflow.runtime.layout import JUMP, UNLESS
-
-    code = code.copy()
-    for opcode, column in ((UNLESS, 2), (JUMP, 1), (BEGIN, 3), (NEXT, 3)):
-        rows = code[:, 0] == opcode
-        code[rows, column] += by
-    return code

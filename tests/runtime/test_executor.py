@@ -1,5 +1,6 @@
 """The executor and the driver under real programs: sizes, errors, threads, forks, interrupts."""
 
+import _thread
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 import graphflow as gf
-from graphflow.errors import ShapeError
+from graphflow.errors import GraphError, ShapeError
 from graphflow.runtime import cache
 from graphflow.runtime.executor import Executor
 from graphflow.runtime.threads import Team
@@ -116,18 +117,89 @@ def test_updates_read_old_values():
     assert (old, total, a.value, b.value) == (1, 3, 2, 1)
 
 
+def running_sum():
+    """total += the sum of x + shift over rows; the outputs are the old total and x."""
+    x, shift = gf.placeholder((4, 3), name="x"), gf.placeholder((), name="shift")
+    total = gf.variable(np.zeros(3, "f4"), name="total")
+    f = gf.function([x, shift], [gf.sum(total), x], [(total, total + gf.sum(x + shift, axis=0))])
+    return f, total
+
+
 def test_run_loop_is_the_same_as_calls():
-    x = gf.placeholder((4, 3), name="x")
-    total = gf.variable(np.zeros(3, "f4"))
-    f = gf.function([x], gf.sum(total), updates=[(total, total + gf.sum(x, axis=0))])
-    data = np.random.default_rng(3).normal(size=(10, 4, 3)).astype("f4")
+    f, total = running_sum()
+    rng = np.random.default_rng(3)
+    data, shifts = rng.normal(size=(10, 4, 3)).astype("f4"), rng.normal(size=10).astype("f4")
     executor = executor_of(f)
-    executor.run_loop([data[0]], {0: data[0].nbytes}, 10)
-    looped = total.value
-    total.value = np.zeros(3)
-    for row in data:
-        executor([row])
-    np.testing.assert_array_equal(looped, total.value)
+    expected = [executor([data[k], shifts[k, ...]]) for k in range(10)]
+    stepped = total.value
+    for keep_all in (False, True):
+        total.value = np.zeros(3)
+        looped = executor.run_loop([data, shifts], 10, keep_all)
+        np.testing.assert_array_equal(stepped, total.value)
+        for slot, got in enumerate(looped):
+            wanted = [outputs[slot] for outputs in expected]
+            np.testing.assert_array_equal(got, np.stack(wanted) if keep_all else wanted[-1])
+
+
+def test_run_loop_takes_stacks_with_any_step_between_entries():
+    f, total = running_sum()
+    data = np.random.default_rng(4).normal(size=(6, 3, 4)).astype("f4")
+    shift = np.broadcast_to(np.float32(2), 3)
+    executor = executor_of(f)
+    stacks = (
+        data.reshape(6, 4, 3)[::-2],
+        data.swapaxes(1, 2)[:3],
+        np.broadcast_to(data[0].T, (3, 4, 3)),
+    )
+    for stack in stacks:
+        total.value = np.zeros(3)
+        executor.run_loop([stack, shift], 3)
+        looped = total.value
+        total.value = np.zeros(3)
+        for row in stack:
+            executor([row, shift[0, ...]])
+        np.testing.assert_array_equal(looped, total.value)
+
+
+def test_run_loop_refuses_stacks_of_other_lengths():
+    f, total = running_sum()
+    executor = executor_of(f)
+    with pytest.raises(GraphError, match=r"3 runs over stacks of \[3, 2\]"):
+        executor.run_loop([np.zeros((3, 4, 3), "f4"), np.zeros(2, "f4")], 3)
+    with pytest.raises(GraphError, match="0 runs"):
+        executor.run_loop([np.zeros((0, 4, 3), "f4"), np.zeros(0, "f4")], 0)
+    np.testing.assert_array_equal(total.value, np.zeros(3))
+
+
+def test_an_index_error_in_a_loop_names_the_run():
+    table = gf.variable(np.zeros((4, 2), "f4"), name="table")
+    rows = gf.placeholder(("n",), "int64", name="rows")
+    picked = gf.take(table, rows, axis=0)
+    f = gf.function([rows], gf.sum(picked), updates=[(table, table + 1.0)])
+    executor = executor_of(f)
+    with pytest.raises(IndexError, match=r"position 1.*by run 2 of the loop"):
+        executor.run_loop([np.array([[0, 1], [2, 3], [0, 9], [1, 1]])], 4)
+    np.testing.assert_array_equal(table.value, np.full((4, 2), 2.0))
+    assert executor([np.array([1])])[0] == 4.0
+
+
+def test_an_interrupt_ends_a_loop_between_two_runs():
+    # Shapes differ, so that each variable has a launch of its own.
+    counts = [gf.variable(np.zeros(200_000 + k, "f4")) for k in range(6)]
+    f = gf.function([], [], updates=[(c, c + 1 + 0 * gf.sin(c)) for c in counts])
+    executor = executor_of(f)
+    executor.run_loop([], 2)
+    for _ in range(3):
+        before = float(counts[0].value[0])
+        threading.Timer(0.2, _thread.interrupt_main).start()
+        with pytest.raises(KeyboardInterrupt):
+            executor.run_loop([], 1_000_000)
+        after = {float(value) for c in counts for value in (c.value.min(), c.value.max())}
+        assert len(after) == 1
+        assert before < after.pop() < 1_000_000
+    before = float(counts[0].value[0])
+    executor.run_loop([], 2)
+    assert counts[5].value[0] == before + 2
 
 
 def test_idle_threads_use_no_cpu():
