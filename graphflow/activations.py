@@ -186,12 +186,17 @@ def log_softmax(x: Any, axis: Axes = -1) -> Tensor:
 def logits_of(probabilities: Tensor, axis: int) -> Tensor | None:
     """The z of probabilities that were made as softmax(z) along `axis`, or None.
 
-    Recognised by form, e / Σ e with e = exp z, so it also finds a softmax written by hand.
+    Recognised by form, e / Σ e or e · (1 / Σ e) with e = exp z, so it also finds a softmax written
+    by hand.
     """
     node = probabilities.node
-    if node.op.name != "divide":
+    if node.op.name not in ("divide", "multiply"):
         return None
     weights, total = node.inputs
+    if node.op.name == "multiply":
+        if total.op.name != "divide" or total.inputs[0].attrs.get("value") != 1:
+            return None
+        total = total.inputs[1]
     while total.op.name in ("reshape", "broadcast_to"):
         total = total.inputs[0]
     axes = (axis % node.ndim,)

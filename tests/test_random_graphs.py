@@ -29,7 +29,7 @@ BLOCK = 25
 
 def test_the_generator_is_deterministic_and_covers_the_ops():
     assert str(random_case(3)) == str(random_case(3))
-    found = {node.op.name for seed in range(400) for node in random_case(seed).graph.nodes}
+    found = {node.op.name for seed in range(600) for node in random_case(seed).graph.nodes}
     assert found >= {*UNARY, *BINARY, *EXACT_UNARY, *EXACT_BINARY}
     assert found >= {*itertools.chain(*IN_DOMAIN.values())}
     assert found >= {"matmul", "conv", "scan", "cond", "take", "where", "random_uniform", "pad"}

@@ -29,7 +29,7 @@ def test_properties():
     assert x.source.startswith("test_tensor.py:")
     assert repr(x) == "Placeholder<float32(batch, 3) x>"
     assert repr(gf.exp(x)) == "Tensor<float32(batch, 3) exp>"
-    assert repr(gf.nn.softmax(x)) == "Tensor<float32(batch, 3) softmax/divide>"
+    assert repr(gf.nn.softmax(x)) == "Tensor<float32(batch, 3) softmax/multiply>"
     assert [str(size) for size in x.T.shape] == ["3", "batch"]
     assert gf.zeros((2, 3, 4)).mT.shape == (2, 4, 3)
 

@@ -36,8 +36,9 @@ from graphflow.compiler.target import Target
 
 #: most pixels and channels of a block: the epilogue's part of the stack
 BLOCK_PIXELS, BLOCK_CHANNELS = 112, 128
-#: pixels that share one packed panel of the weights, and the most steps of the sum in it
-PACKED_PIXELS, PANEL_STEPS = 256, 512
+#: bytes of the results that share one packed panel of the weights, and the most steps of the sum in
+#: the panel
+PACKED_BYTES, PANEL_STEPS = 128 * 1024, 512
 #: bytes of the cotangent that all blocks of a weight gradient read before the next ones
 SLICE_BYTES = 256 * 1024
 #: rows and columns of a block of a weight gradient
@@ -100,7 +101,8 @@ class _ConvWriter(TileWriter):
         self.column_block = even_block(typical(self.channels), most, tile.width)
         if isinstance(self.channels, int):
             self.column_block = min(self.column_block, self.channels)
-        self.line_block = max(1, PACKED_PIXELS // self.row_block) if self.packed else 1
+        row_bytes = self.row_block * self.column_block * ITEMSIZE[node.dtype]
+        self.line_block = max(1, PACKED_BYTES // row_bytes) if self.packed else 1
 
     def write(self) -> KernelDraft:
         kernel = self.kernel

@@ -52,6 +52,7 @@ class GroupEmitter(Emitter):
         members: nodes computed here; all others are read from their buffers.
         known: values that the owner provides: node -> (index, text); asking for another index
             raises NotFusible.
+        kept: text of elements that an earlier loop of the same row left in memory.
         loads, stores, sizes: what was touched, for collapsing loops and sharing storage.
     """
 
@@ -59,6 +60,7 @@ class GroupEmitter(Emitter):
         self.writer = writer
         self.members = members
         self.known: dict[Node, tuple[tuple[Size, ...], str, int]] = {}
+        self.kept: dict[tuple[Node, tuple[Size, ...]], str] = {}
         self.blocks = [Block()]
         self.levels: dict[str, int] = {}
         self.memo: dict[object, tuple[str, int]] = {}
@@ -118,6 +120,9 @@ class GroupEmitter(Emitter):
             expected, text, level = self.known[node]
             if index != expected:
                 raise NotFusible(f"{node} is needed at {index}, known at {expected}")
+        elif (node, index) in self.kept:
+            text = self.kept[node, index]
+            level = self.level_of(text)
         elif node in self.members:
             assert isinstance(node.op, Map)
             text = node.op.element(node, index, self)

@@ -222,11 +222,10 @@ class LoopNest:
                 at = emitter.size(position)
                 for name, text in _updates(node, state[node], value, at):
                     emitter.statement(f"{name} = {text}")
-            found = [n for n in rows if n not in emitter.known and (n, index, "") in emitter.memo]
-            for node in found:
-                element = f"{rows[node]}[{emitter.size(position)}]"
+            for node in [n for n in rows if (n, index, "") in emitter.memo]:
+                element = f"{rows.pop(node)}[{emitter.size(position)}]"
                 emitter.statement(f"{element} = {emitter.get(node, index)}")
-                emitter.known[node] = (index, element, emitter.level)
+                emitter.kept[node, index] = element
                 emitter.levels[element] = emitter.level
             self._close(emitter, reduced)
             for node in wave:
