@@ -32,12 +32,13 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--size", type=int, default=12, help="drawn nodes of a graph")
     parser.add_argument("--thorough", action="store_true", help="leave out each pass in turn")
+    parser.add_argument("--favourite", help="draw this production most, for example: chain")
     options = parser.parse_args()
     failures, begin = 0, time.perf_counter()
     for count, seed in enumerate(range(options.first, options.first + options.graphs), 1):
         if sys.stderr.isatty():
             print(f"seed {seed}, {failures} failed", end="\r", file=sys.stderr)
-        case = random_case(seed, options.size)
+        case = random_case(seed, options.size, options.favourite)
         for name, check in checks_of(seed, options.thorough).items():
             found = outcome(check, case)
             if found is not None:

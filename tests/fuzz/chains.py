@@ -7,10 +7,12 @@ from functools import partial
 from typing import Any
 
 import graphflow as gf
+from graphflow.compiler.autodiff import grad
 from graphflow.compiler.dims import symbol
 from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.op import ops
 from graphflow.compiler.ops.blocks import restore_axes
+from graphflow.compiler.ops.control import results
 from graphflow.tensor import Tensor
 from tests.fuzz.drawing import Drawing
 
@@ -174,10 +176,10 @@ class _Body:
         kind = rng.choice(["unary", "binary", "binary", "total", "turned", "chosen"])
         if kind == "binary":
             other = rng.choice([y for y in self.nodes if y.shape == x.shape])
-            return self._small(ops.find(rng.choice(["add", "subtract", "multiply"]))(x, other))
+            return self.small(ops.find(rng.choice(["add", "subtract", "multiply"]))(x, other))
         if kind == "total" and x.ndim:
             axes = self.d.pick_axes(x)
-            return self._small(ops.add(x, restore_axes(ops.sum(x, axes=axes), axes)))
+            return self.small(ops.add(x, restore_axes(ops.sum(x, axes=axes), axes)))
         if kind == "turned" and x.ndim:
             start = (x.shape[0] - 1, *[0] * (x.ndim - 1))
             step = (-1, *[1] * (x.ndim - 1))
@@ -185,9 +187,9 @@ class _Body:
         if kind == "chosen":
             zero = ops.full(shape=(), value=0, dtype=x.dtype)
             return ops.where(ops.less(x, zero), ops.negative(x), x)
-        return self._small(x)
+        return self.small(x)
 
-    def _small(self, x: Node) -> Node:
+    def small(self, x: Node) -> Node:
         if not self.d.exact:
             return ops.tanh(x)
         one = ops.full(shape=(), value=1, dtype=x.dtype)
@@ -227,6 +229,42 @@ def loop(d: Drawing) -> Node | None:
     return _one_result(d, made)
 
 
+def recurrent(d: Drawing) -> Node | None:
+    """A layer with products of rows, of the state and of both, perhaps differentiated."""
+    xs = d.pick(lambda x: x.dtype == d.float and x.ndim == 3 and x.shape[1:] == (4, symbol("m")))
+    w = d.pick(lambda x: x.dtype == d.float and x.shape == (symbol("m"), 4))
+    v = d.pick(lambda x: x.dtype == d.float and x.shape == (4, 3))
+    start = ops.full(shape=(4, 4), value=0.5, dtype=d.float)
+    u = _product(v, v, right=True) * 0.5
+    total = ops.full(shape=w.shape, value=0.0, dtype=d.float)
+    operands = [start, total, xs, w, u]
+    h, t, x, inner_w, inner_u = (
+        ops.placeholder(shape=y.shape[1:] if y is xs else y.shape, dtype=d.float) for y in operands
+    )
+    body = _Body(d, (), 0)
+    into = _product(x, inner_w) if d.rng.random() < 0.8 else ops.sum(x, axes=(1,))
+    if into.ndim == 1:
+        into = restore_axes(into, (1,))
+    new = body.small(into + _product(h, inner_u))
+    added = _product(x, d.rng.choice([new, h]), left=True)
+    new_t = t + added if d.rng.random() < 0.7 else body.small(t + added)
+    rows = d.rng.sample([new, h, into, added, _product(new, inner_u)], d.rng.randrange(3))
+    made = ops.scan(
+        *operands,
+        body=Graph((h, t, x, inner_w, inner_u), (new, new_t, *rows)), carries=2, sequences=1,
+        length=xs.shape[0], reverse=d.rng.random() < 0.5,
+    )  # fmt: skip
+    result = _one_result(d, made)
+    if result is None or d.rng.random() < 0.5:
+        return result
+    parts = [ops.sum(ops.square(y), axes=(0, 1)) for y in results(made)[:2]]
+    return grad(parts[0] + parts[1], [d.rng.choice([xs, w, v])])[0]
+
+
+def _product(a: Node, b: Node, left: bool = False, right: bool = False) -> Node:
+    return ops.matmul(a, b, transpose_a=left, transpose_b=right)
+
+
 def branch(d: Drawing) -> Node | None:
     """A cond whose bodies may return operands, swapped ones, or one value twice."""
     operands = [d.pick_float()]
@@ -244,7 +282,7 @@ def branch(d: Drawing) -> Node | None:
 
 def _one_result(d: Drawing, made: Node) -> Node | None:
     """One result; the others are kept as well if they are legal."""
-    parts = [ops.project(made, index=k) for k in range(len(made.spec))]
+    parts = results(made)
     d.rng.shuffle(parts)
     for part in parts[1:]:
         if not d.add(part):

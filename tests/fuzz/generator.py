@@ -21,22 +21,28 @@ PRODUCTIONS: tuple[tuple[Callable[[Drawing], Node | None], int], ...] = (
     (productions.scatter, 1), (productions.gradient, 2), (productions.twin, 1),
     (productions.any_op, 4), (productions.in_domain, 1), (productions.randomness, 1),
     (productions.conv, 2), (chains.chain, 6), (chains.cross, 2), (chains.composite, 5),
-    (chains.epilogue, 4), (chains.loop, 1), (chains.branch, 1),
+    (chains.epilogue, 4), (chains.loop, 1), (chains.branch, 1), (chains.recurrent, 1),
 )  # fmt: skip
 
 
-def random_case(seed: int, size: int = 12) -> Case:
-    """A graph of about `size` drawn nodes (chains and gradients bring more), with updates."""
+def random_case(seed: int, size: int = 12, favourite: str | None = None) -> Case:
+    """A graph of about `size` drawn nodes (chains and gradients bring more), with updates.
+
+    Args:
+        favourite: name of the production that is drawn most; by default a random one.
+    """
     d = Drawing(seed)
     makers, weights = zip(*PRODUCTIONS, strict=True)
     # A few kinds dominate each graph, so that they meet more often than by chance.
-    favourite = d.rng.choice(makers)
+    often = d.rng.choice(makers)
+    if favourite is not None:
+        (often,) = (maker for maker in makers if maker.__name__ == favourite)
     drawn: list[Node] = []
     tries = 0
     while len(drawn) < size and tries < 40 * size:
         tries += 1
         (maker,) = d.rng.choices(makers, weights)
-        node = _made(d, favourite if d.rng.random() < 0.25 else maker)
+        node = _made(d, often if d.rng.random() < 0.25 else maker)
         if node is not None and node not in d.values and d.add(node):
             drawn.append(node)
     late = drawn[len(drawn) // 2 :]
