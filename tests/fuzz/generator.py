@@ -19,7 +19,7 @@ PRODUCTIONS: tuple[tuple[Callable[[Drawing], Node | None], int], ...] = (
     (productions.reduction, 3), (productions.integer, 3), (productions.cast, 1),
     (productions.matmul, 2), (productions.movement, 4), (productions.take, 1),
     (productions.scatter, 1), (productions.gradient, 2), (productions.twin, 1),
-    (productions.any_op, 4), (productions.in_domain, 1), (productions.randomness, 1),
+    (productions.any_op, 4), (productions.in_domain, 3), (productions.randomness, 1),
     (productions.conv, 2), (chains.chain, 6), (chains.cross, 2), (chains.composite, 5),
     (chains.epilogue, 4), (chains.loop, 1), (chains.branch, 1), (chains.recurrent, 1),
 )  # fmt: skip
