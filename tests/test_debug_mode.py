@@ -389,3 +389,11 @@ def test_a_few_huge_elements_hide_no_error_of_the_others():
     # What is small by chance is measured by the others.
     small = np.array([1.0, -1.0, 1e-9, 2.0])
     assert largest_difference(small, small + 1e-10) is None
+
+
+def test_subnormal_numbers_may_be_zero():
+    for dtype in ("float32", "float64"):
+        tiny = np.finfo(dtype).tiny
+        values = np.array([tiny / 2, tiny], dtype)
+        assert largest_difference(values, values * 0) is None
+        assert largest_difference(values * 8, values * 0).count == 2
