@@ -50,8 +50,8 @@ class GroupEmitter(Emitter):
 
     Attributes:
         members: nodes computed here; all others are read from their buffers.
-        known: values that the owner provides: node -> (index, text); asking for another index
-            raises NotFusible.
+        known: values that the owner provides: node -> (index, text). At another index a map is
+            computed anew; for what has no such element, NotFusible is raised.
         loads, stores, sizes: what was touched, for collapsing loops and sharing storage.
     """
 
@@ -114,10 +114,11 @@ class GroupEmitter(Emitter):
         key = (node, index, self.guard)
         if key in self.memo:
             return self.memo[key][0]
-        if node in self.known:
-            expected, text, level = self.known[node]
-            if index != expected:
-                raise NotFusible(f"{node} is needed at {index}, known at {expected}")
+        given = self.known.get(node)
+        if given is not None and given[0] != index and not isinstance(node.op, Map):
+            raise NotFusible(f"{node} is needed at {index}, known at {given[0]}")
+        if given is not None and given[0] == index:
+            _, text, level = given
         elif node in self.members:
             assert isinstance(node.op, Map)
             text = node.op.element(node, index, self)
