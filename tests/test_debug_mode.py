@@ -389,3 +389,21 @@ def test_a_few_huge_elements_hide_no_error_of_the_others():
     # What is small by chance is measured by the others.
     small = np.array([1.0, -1.0, 1e-9, 2.0])
     assert largest_difference(small, small + 1e-10) is None
+
+
+def test_subnormal_numbers_may_be_zero():
+    for dtype in ("float32", "float64"):
+        tiny = np.finfo(dtype).tiny
+        values = np.array([tiny / 2, tiny], dtype)
+        assert largest_difference(values, values * 0) is None
+        assert largest_difference(values * 8, values * 0).count == 2
+
+
+def test_a_kept_row_that_is_also_read_at_other_places():
+    x = gf.placeholder((3, 4), name="x")
+    y = gf.tanh(x)
+    data = np.random.default_rng(0).normal(size=(3, 4)).astype("f4")
+    want = np.tanh(data)
+    got = debugged([x], y + gf.sum(y, axis=1, keepdims=True) + gf.flip(y, axis=1))(data)
+    expected = want + want.sum(1, keepdims=True) + want[:, ::-1]
+    np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
