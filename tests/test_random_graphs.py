@@ -14,6 +14,7 @@ from tests.fuzz.__main__ import main
 from tests.fuzz.case import shrink
 from tests.fuzz.checks import (
     all_passes_differ,
+    bad_indices_differ,
     compiled_differs,
     outcome,
     passes_differ,
@@ -121,3 +122,9 @@ def test_compiled_graphs_agree_without_a_pass(name):
     for seed in range(1000, 1010):
         case = random_case(seed, size=6)
         assert outcome(check, case) is None, report(check, case)
+
+
+def test_bad_indices_are_reported_and_change_nothing():
+    for seed in range(2000, 2012):
+        case = random_case(seed, size=6, favourite="take")
+        assert outcome(bad_indices_differ, case) is None, report(bad_indices_differ, case)

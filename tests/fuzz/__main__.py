@@ -9,18 +9,26 @@ import time
 from functools import partial
 
 from graphflow.compiler.pipeline import pass_names
-from tests.fuzz.checks import Check, all_passes_differ, compiled_differs, outcome, report
+from tests.fuzz.checks import (
+    Check,
+    all_passes_differ,
+    bad_indices_differ,
+    compiled_differs,
+    outcome,
+    report,
+)
 from tests.fuzz.generator import random_case
 
 
 def checks_of(seed: int, thorough: bool) -> dict[str, Check]:
-    """Passes on the interpreter; compiled code as it is, and without one pass (or each)."""
+    """Passes on the interpreter; compiled code, its errors, and it without one pass (or each)."""
     left_out = [*pass_names(), "all"]
     if not thorough:
         left_out = [left_out[seed % len(left_out)]]
     return {
         "passes": all_passes_differ,
         "compiled": compiled_differs,
+        "bad indices": bad_indices_differ,
         **{f"without {name}": partial(compiled_differs, without=[name]) for name in left_out},
     }
 

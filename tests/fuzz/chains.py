@@ -173,7 +173,7 @@ class _Body:
     def _drawn(self) -> Node:
         rng = self.d.rng
         x = rng.choice(self.nodes)
-        kind = rng.choice(["unary", "binary", "binary", "total", "turned", "chosen"])
+        kind = rng.choice(["unary", "binary", "binary", "total", "turned", "chosen", "nested"])
         if kind == "binary":
             other = rng.choice([y for y in self.nodes if y.shape == x.shape])
             return self.small(ops.find(rng.choice(["add", "subtract", "multiply"]))(x, other))
@@ -184,10 +184,23 @@ class _Body:
             start = (x.shape[0] - 1, *[0] * (x.ndim - 1))
             step = (-1, *[1] * (x.ndim - 1))
             return ops.slice(x, start=start, step=step, shape=x.shape)
+        if kind == "nested":
+            return self._nested(x)
         if kind == "chosen":
             zero = ops.full(shape=(), value=0, dtype=x.dtype)
             return ops.where(ops.less(x, zero), ops.negative(x), x)
         return self.small(x)
+
+    def _nested(self, x: Node) -> Node:
+        """A loop or a choice inside the body."""
+        (c,) = _placeholders([x])
+        once, twice = Graph((c,), (self.small(c + c),)), Graph((c,), (ops.negative(c),))
+        if self.d.rng.random() < 0.5:
+            attrs = {"carries": 1, "sequences": 0, "length": self.d.rng.randrange(3)}
+            return results(ops.scan(x, body=once, reverse=False, **attrs))[0]
+        test = ops.less(x, ops.full(shape=(), value=0, dtype=x.dtype))
+        test = ops.any(test, axes=tuple(range(x.ndim))) if x.ndim else test
+        return results(ops.cond(test, x, then=once, otherwise=twice))[0]
 
     def small(self, x: Node) -> Node:
         if not self.d.exact:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 
+from graphflow.compiler.errors import IndexOutOfRange
 from graphflow.compiler.pipeline import Compilation, compile_graph, optimize, pass_names
 from graphflow.compiler.spec import is_float
 from graphflow.compiler.verify import check_program
@@ -73,7 +75,7 @@ def passes_differ(case: Case, without: Collection[str] = ()) -> str | None:
         expected = case.run(case.graph, number)
         got = case.run(rewritten, number)
         tolerance = None if products and not case.exact else 0.0
-        found = differs(got, expected, tolerance, lambda n=number: case.noise(n))
+        found = differs(got, expected, tolerance, _noise(case, number))
         if found:
             return f"without {list(without)}, sizes {dict(env)}: {found}"
     return None
@@ -106,13 +108,66 @@ def compiled_differs(case: Case, without: Collection[str] = ()) -> str | None:
         expected = case.run(case.graph, number)
         one, two = (run(number) for run in runs)
         tolerance = 0.0 if case.exact else None
-        found = differs(one, expected, tolerance, lambda n=number: case.noise(n))
+        found = differs(one, expected, tolerance, _noise(case, number))
         if found:
             return f"without {list(without)}, sizes {dict(env)}: {found}"
         for k, (a, b) in enumerate(zip(one, two, strict=True)):
             if a.tobytes() != b.tobytes():
                 return f"sizes {dict(env)}: root {k} has other bits on two threads"
     return None
+
+
+def bad_indices_differ(case: Case) -> str | None:
+    """What is wrong with the report of an index that is out of range.
+
+    The interpreter looks at every index, a kernel at those that it needs: where the interpreter
+    finds none, the kernel must not; where the kernel reports one, no variable may have changed, and
+    the next call is right again.
+    """
+    indices = [n for n in case.graph.nodes if n.op.name == "placeholder" and n.dtype == "int64"]
+    if not indices:
+        return None
+    compiled = compile_graph(case.graph, "fuzz", check=True)
+    run, final = _Run(case, compiled, 2), compiled.stages[-1][1]
+    for number in range(len(case.environments)):
+        broken = {
+            node: [_with_one(array, 10**9) if node in indices else array for array in arrays]
+            for node, arrays in case.leaves.items()
+        }
+        wrong = replace(case, leaves=broken)
+        expected = _raises(lambda w=wrong, n=number: w.run(final, n))
+        run.case = wrong
+        got = _raises(lambda n=number: run(n))
+        if got and not expected:
+            return f"sizes {dict(case.environments[number])}: {got}"
+        if got and not all(map(np.array_equal, run.variables, run.starts(number))):
+            return f"a variable has changed, and yet: {got}"
+        run.case = case
+        tolerance = 0.0 if case.exact else None
+        again = differs(run(number), case.run(case.graph, number), tolerance, _noise(case, number))
+        if again:
+            return f"the call after the error: {again}"
+    return None
+
+
+def _with_one(array: np.ndarray, value: int) -> np.ndarray:
+    """A copy with one element, in the middle, replaced."""
+    array = array.copy()
+    if array.size:
+        array.flat[array.size // 2] = value
+    return array
+
+
+def _raises(run: Callable[[], object]) -> IndexOutOfRange | None:
+    try:
+        run()
+    except IndexOutOfRange as error:
+        return error
+    return None
+
+
+def _noise(case: Case, number: int) -> Callable[[], Sequence[np.ndarray]]:
+    return lambda: case.noise(number)
 
 
 class _Run:
@@ -127,10 +182,14 @@ class _Run:
         self.variables = [self.guards.empty(array.shape, array.dtype) for array in first]
         self.executor = executor.Executor(compiled.program, self.variables, threads)
 
+    def starts(self, number: int) -> list[np.ndarray]:
+        """What the variables hold before a run."""
+        return [self.case.leaves[node][number] for node in self.nodes]
+
     def __call__(self, number: int) -> list[np.ndarray]:
         """Outputs and new values of the updated variables."""
-        for node, array in zip(self.nodes, self.variables, strict=True):
-            np.copyto(array, self.case.leaves[node][number])
+        for array, start in zip(self.variables, self.starts(number), strict=True):
+            np.copyto(array, start)
         inputs = self.case.inputs(number)
         before = [array.tobytes() for array in inputs]
         for context in self.executor._contexts:

@@ -163,7 +163,11 @@ def movement(d: Drawing) -> Node | None:
 
 
 def _reshaped(d: Drawing, x: Node) -> Node:
-    """Two neighbouring axes as one, or all as one."""
+    """Two neighbouring axes as one, all as one, or one as two."""
+    if d.rng.random() < 0.3:
+        at, part = d.rng.randrange(x.ndim), d.rng.choice([2, 3, symbol("n"), symbol("m")])
+        split = (part, floor_div(x.shape[at], part))
+        return ops.reshape(x, shape=(*x.shape[:at], *split, *x.shape[at + 1 :]))
     if x.ndim < 2 or d.rng.random() < 0.4:
         return ops.reshape(x, shape=(x.spec.size,))
     at = d.rng.randrange(x.ndim - 1)
