@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.machine import DISTURBED
 from benchmarks.probe import Roof
 from benchmarks.results import Cell, Row, geometric_mean
 from benchmarks.workload import OURS, Group
@@ -86,6 +87,8 @@ def group_table(group: Group, rows: Sequence[Row], notes: Notes) -> list[str]:
             texts.append(f"**{text}**" if name == row.best_peer else text)
         low, high = row.ratio_range
         ratio = ratio_text(row.ratio)
+        if row.foreign > DISTURBED:
+            short += f" (disturbed {100 * row.foreign:.0f} %)"
         if not math.isnan(low):
             ratio += f" ({low:.2f}–{high:.2f})"
         target = ratio_text(math.nan if row.target is None else row.target)
@@ -113,7 +116,7 @@ def memory_table(rows: Sequence[Row]) -> list[str]:
             row.name: {n: c.facts[fact] for n, c in row.cells.items() if fact in c.facts}
             for row in rows
         }
-        told = {name: cells for name, cells in told.items() if cells}
+        told = {name: cells for name, cells in told.items() if max(cells.values(), default=0) > 0}
         if not told:
             continue
         sides = list(dict.fromkeys(name for cells in told.values() for name in cells))
@@ -164,6 +167,8 @@ def markdown(
     ]
     if missing:
         lines.append("Missing: " + "; ".join(f"{n}: {w}" for n, w in missing.items()) + ".")
+    if machine.get("left out"):
+        lines.append(f"Left out by --quick: {', '.join(machine['left out'])}.")
     notes = Notes()
     lines += ["", *summary(rows)]
     for group, found in groups:
@@ -211,6 +216,8 @@ def _row_json(row: Row) -> dict[str, Any]:
         "limit": row.limit,
         "verdict": row.verdict,
         "not_run": row.not_run,
+        "foreign": row.foreign,
+        "took": row.took,
         "flops": row.flops,
         "bytes": row.moved,
         "bound": row.roof_name,
