@@ -129,6 +129,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
                 rows.append(Row(workload.name, target=workload.target, not_run=reason))
                 continue
             rows.append(contest.row(workload))
+            _finished(rows[-1])
         groups.append((group, rows))
     roof = probe.best(roof, probe.measure(arguments.threads))
     for _, rows in groups:
@@ -155,6 +156,13 @@ def run(arguments: argparse.Namespace) -> list[Row]:
 def _progress(text: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _finished(row: Row) -> None:
+    """A line for logs, so that a run that is stopped has not said nothing."""
+    if not sys.stderr.isatty():
+        ours, ratio = table.seconds_text(row.ours.median), table.ratio_text(row.ratio)
+        print(f"{row.name}: {ours}, ratio {ratio}", file=sys.stderr, flush=True)
 
 
 def main(given: Sequence[str] | None = None) -> int:
