@@ -58,6 +58,13 @@ def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", help="write all rounds to this file")
     parser.add_argument("--markdown", help="write the table to this file as well")
+    parser.add_argument(
+        "--insert",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="put the table between the markers of a document such as README.md; repeatable",
+    )
     parser.add_argument("--list", action="store_true", help="name workloads and sides, and stop")
     return parser.parse_args(given)
 
@@ -150,7 +157,11 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     if arguments.json:
         content = table.as_json(about, roof, groups, missing)
         Path(arguments.json).write_text(json.dumps(content, indent=1))
-    return [row for _, rows in groups for row in rows]
+    rows = [row for _, found in groups for row in found]
+    for name in arguments.insert:
+        texts = {"short": table.short_table(about, groups), "full": text}
+        Path(name).write_text(table.inserted(Path(name).read_text(), texts))
+    return rows
 
 
 def _progress(text: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -175,6 +176,45 @@ def markdown(
         if found:
             lines += group_table(group, found, notes)
     return "\n".join([*lines, *memory_table(rows), *notes.markdown(), ""])
+
+
+def short_table(machine: Mapping[str, Any], groups: Sequence[tuple[Group, Sequence[Row]]]) -> str:
+    """A line for each workload that was timed, and one for each sweep."""
+    setup = f"{machine['processor']}, {machine['vectors']}, {machine['threads']} threads"
+    lines = [
+        f"{setup}, {machine['date']}, revision {machine['revision']}:",
+        "",
+        f"| workload | {OURS} | fastest peer | ratio |",
+        "|---|---|---|---|",
+    ]
+    for group, rows in groups:
+        timed = [row for row in rows if row.ours.seconds and row.best_peer]
+        if group.mean_target is not None and timed:
+            title = f"{group.name}/, geometric mean of {len(timed)}"
+            lines.append(f"| {title} | | | {ratio_text(geometric_mean(timed))} |")
+            continue
+        for row in timed:
+            peer = f"{seconds_text(row.cells[row.best_peer].median)} {row.best_peer}"
+            ours = seconds_text(row.ours.median)
+            lines.append(f"| {row.name} | {ours} | {peer} | {ratio_text(row.ratio)} |")
+    return "\n".join(lines)
+
+
+_PLACE = re.compile(r"(<!-- measured: (short|full) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def inserted(document: str, texts: Mapping[str, str]) -> str:
+    """The document with `texts["short"]` or `texts["full"]` between its markers.
+
+    Raises:
+        ValueError: it has no `<!-- measured: short -->` or `full`, followed by `<!-- end -->`.
+
+    >>> inserted("<!-- measured: short -->\\nold\\n<!-- end -->", {"short": "new"})
+    '<!-- measured: short -->\\nnew\\n<!-- end -->'
+    """
+    if not _PLACE.search(document):
+        raise ValueError("no <!-- measured: short --> or full ... <!-- end --> in the document")
+    return _PLACE.sub(lambda found: f"{found[1]}{texts[found[2]].strip()}\n{found[3]}", document)
 
 
 def _number(value: float | None) -> float | None:

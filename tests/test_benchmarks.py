@@ -160,6 +160,42 @@ def test_seconds_have_three_digits(seconds, text):
     assert table.seconds_text(seconds) == text
 
 
+MACHINE = {
+    "processor": "P",
+    "vectors": "V",
+    "threads": 2,
+    "date": "2000-01-02",
+    "revision": "abc",
+}
+
+
+def test_short_table_has_what_was_timed_beside_a_peer():
+    rows = [row_of(graphflow=1.0, A=2.0), row_of(graphflow=0.0, A=2.0)]
+    groups = [(Group("group", "G"), rows), (Group("sweep", "S", mean_target=0.9), rows)]
+    text = table.short_table(MACHINE, groups)
+    assert text.splitlines() == [
+        "P, V, 2 threads, 2000-01-02, revision abc:",
+        "",
+        "| workload | graphflow | fastest peer | ratio |",
+        "|---|---|---|---|",
+        "| group/row | 1.00 s | 2.00 s A | 0.50 |",
+        "| sweep/, geometric mean of 1 | | | 0.50 |",
+    ]
+
+
+def test_documents_without_a_marker_are_refused():
+    with pytest.raises(ValueError, match="no <!-- measured: short --> or full"):
+        table.inserted("text", {"short": "a", "full": "b"})
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/performance.md"])
+def test_documents_take_the_table(name):
+    document = (ROOT / name).read_text()
+    changed = table.inserted(document, {"short": "| new |", "full": "| new |"})
+    assert "\n| new |\n<!-- end -->" in changed
+    assert table.inserted(changed, {"short": "| x |", "full": "| x |"}).count("| new |") == 0
+
+
 # ---- sides -----------------------------------------------------------------------------------
 
 
