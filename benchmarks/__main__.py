@@ -19,7 +19,8 @@ from benchmarks.results import Row
 from benchmarks.workload import OURS, Group, Workload
 from benchmarks.workloads import families
 
-QUICK_SECONDS = 165.0
+# No workload begins after the first, and no side is waited for after the second.
+QUICK_SECONDS, QUICK_END = 160.0, 172.0
 
 
 def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
@@ -40,6 +41,13 @@ def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
         help="fewer workloads and rounds, at most 3 minutes; what found no time is named",
     )
     parser.add_argument("--rounds", type=int, help="rounds of each side")
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="wait so long, before each workload, for other processes to leave the cores",
+    )
     parser.add_argument("--threads", type=int, default=2, help="threads of every side (2)")
     parser.add_argument(
         "--python",
@@ -50,6 +58,13 @@ def arguments_of(given: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", help="write all rounds to this file")
     parser.add_argument("--markdown", help="write the table to this file as well")
+    parser.add_argument(
+        "--insert",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="put the table between the markers of a document such as README.md; repeatable",
+    )
     parser.add_argument("--list", action="store_true", help="name workloads and sides, and stop")
     return parser.parse_args(given)
 
@@ -94,9 +109,10 @@ def sides_of(
 def run(arguments: argparse.Namespace) -> list[Row]:
     """Measure, print and write; the rows in the order of the table."""
     begin = time.monotonic()
-    pace = QUICK if arguments.quick else Pace()
+    pace = dataclasses.replace(QUICK, deadline=begin + QUICK_END) if arguments.quick else Pace()
     if arguments.rounds:
         pace = dataclasses.replace(pace, rounds=arguments.rounds)
+    pace = dataclasses.replace(pace, patience=arguments.patience)
     environment = pinned(arguments.threads)
     cores = pin_cores(arguments.threads)
     about = machine.header(arguments.threads, cores)
@@ -110,7 +126,7 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     }
     if OURS in missing:
         sys.exit(f"{OURS}: {missing[OURS]}")
-    contest = Contest(sides, missing, pace, environment, _progress)
+    contest = Contest(sides, missing, pace, environment, cores, _progress)
     groups: list[tuple[Group, list[Row]]] = []
     for group, workloads in families():
         rows = []
@@ -120,11 +136,15 @@ def run(arguments: argparse.Namespace) -> list[Row]:
                 rows.append(Row(workload.name, target=workload.target, not_run=reason))
                 continue
             rows.append(contest.row(workload))
+            _finished(rows[-1])
         groups.append((group, rows))
     roof = probe.best(roof, probe.measure(arguments.threads))
     for _, rows in groups:
         for row in rows:
             row.roof, row.roof_name = roof.bound(row.flops, row.moved)
+    if arguments.quick and not arguments.only:
+        every = [workload for _, workloads in families() for workload in workloads]
+        about["left out"] = [w.name for w in every if not w.quick]
     about["seconds"] = time.monotonic() - begin
     about["idle"] = {s.name: s.used / s.waited for s in sides if s.waited > 1}
     for side in sides:
@@ -137,12 +157,23 @@ def run(arguments: argparse.Namespace) -> list[Row]:
     if arguments.json:
         content = table.as_json(about, roof, groups, missing)
         Path(arguments.json).write_text(json.dumps(content, indent=1))
-    return [row for _, rows in groups for row in rows]
+    rows = [row for _, found in groups for row in found]
+    for name in arguments.insert:
+        texts = {"short": table.short_table(about, groups), "full": text}
+        Path(name).write_text(table.inserted(Path(name).read_text(), texts))
+    return rows
 
 
 def _progress(text: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def _finished(row: Row) -> None:
+    """A line for logs, so that a run that is stopped has not said nothing."""
+    if not sys.stderr.isatty():
+        ours, ratio = table.seconds_text(row.ours.median), table.ratio_text(row.ratio)
+        print(f"{row.name}: {ours}, ratio {ratio}", file=sys.stderr, flush=True)
 
 
 def main(given: Sequence[str] | None = None) -> int:

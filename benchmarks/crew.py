@@ -31,7 +31,12 @@ def pinned(threads: int) -> dict[str, str]:
 
 
 def pin_cores(threads: int) -> list[int]:
-    """Keep this process and its children on as many cores as they have threads."""
+    """Keep this process and its children on as many cores as they have threads.
+
+    Nothing is pinned where the system cannot; the result is then empty.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return []
     cores = sorted(os.sched_getaffinity(0))[:threads]
     os.sched_setaffinity(0, cores)
     return cores

@@ -39,6 +39,8 @@ class Row:
         flops, moved: work of one call; 0 where there is no such figure.
         roof: seconds that the probe's rates allow for it, or 0.
         limit: wanted seconds, where the target is no ratio.
+        foreign: share of the cores that other processes took while this was timed.
+        took: seconds of building, comparing and timing it.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Row:
     roof: float = 0.0
     roof_name: str = ""
     not_run: str = ""
+    foreign: float = 0.0
+    took: float = 0.0
 
     @property
     def ours(self) -> Cell:

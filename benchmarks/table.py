@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.machine import DISTURBED
 from benchmarks.probe import Roof
 from benchmarks.results import Cell, Row, geometric_mean
 from benchmarks.workload import OURS, Group
@@ -86,6 +88,8 @@ def group_table(group: Group, rows: Sequence[Row], notes: Notes) -> list[str]:
             texts.append(f"**{text}**" if name == row.best_peer else text)
         low, high = row.ratio_range
         ratio = ratio_text(row.ratio)
+        if row.foreign > DISTURBED:
+            short += f" (disturbed {100 * row.foreign:.0f} %)"
         if not math.isnan(low):
             ratio += f" ({low:.2f}–{high:.2f})"
         target = ratio_text(math.nan if row.target is None else row.target)
@@ -113,7 +117,7 @@ def memory_table(rows: Sequence[Row]) -> list[str]:
             row.name: {n: c.facts[fact] for n, c in row.cells.items() if fact in c.facts}
             for row in rows
         }
-        told = {name: cells for name, cells in told.items() if cells}
+        told = {name: cells for name, cells in told.items() if max(cells.values(), default=0) > 0}
         if not told:
             continue
         sides = list(dict.fromkeys(name for cells in told.values() for name in cells))
@@ -164,12 +168,53 @@ def markdown(
     ]
     if missing:
         lines.append("Missing: " + "; ".join(f"{n}: {w}" for n, w in missing.items()) + ".")
+    if machine.get("left out"):
+        lines.append(f"Left out by --quick: {', '.join(machine['left out'])}.")
     notes = Notes()
     lines += ["", *summary(rows)]
     for group, found in groups:
         if found:
             lines += group_table(group, found, notes)
     return "\n".join([*lines, *memory_table(rows), *notes.markdown(), ""])
+
+
+def short_table(machine: Mapping[str, Any], groups: Sequence[tuple[Group, Sequence[Row]]]) -> str:
+    """A line for each workload that was timed, and one for each sweep."""
+    setup = f"{machine['processor']}, {machine['vectors']}, {machine['threads']} threads"
+    lines = [
+        f"{setup}, {machine['date']}, revision {machine['revision']}:",
+        "",
+        f"| workload | {OURS} | fastest peer | ratio |",
+        "|---|---|---|---|",
+    ]
+    for group, rows in groups:
+        timed = [row for row in rows if row.ours.seconds and row.best_peer]
+        if group.mean_target is not None and timed:
+            title = f"{group.name}/, geometric mean of {len(timed)}"
+            lines.append(f"| {title} | | | {ratio_text(geometric_mean(timed))} |")
+            continue
+        for row in timed:
+            peer = f"{seconds_text(row.cells[row.best_peer].median)} {row.best_peer}"
+            ours = seconds_text(row.ours.median)
+            lines.append(f"| {row.name} | {ours} | {peer} | {ratio_text(row.ratio)} |")
+    return "\n".join(lines)
+
+
+_PLACE = re.compile(r"(<!-- measured: (short|full) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def inserted(document: str, texts: Mapping[str, str]) -> str:
+    """The document with `texts["short"]` or `texts["full"]` between its markers.
+
+    Raises:
+        ValueError: it has no `<!-- measured: short -->` or `full`, followed by `<!-- end -->`.
+
+    >>> inserted("<!-- measured: short -->\\nold\\n<!-- end -->", {"short": "new"})
+    '<!-- measured: short -->\\nnew\\n<!-- end -->'
+    """
+    if not _PLACE.search(document):
+        raise ValueError("no <!-- measured: short --> or full ... <!-- end --> in the document")
+    return _PLACE.sub(lambda found: f"{found[1]}{texts[found[2]].strip()}\n{found[3]}", document)
 
 
 def _number(value: float | None) -> float | None:
@@ -211,6 +256,8 @@ def _row_json(row: Row) -> dict[str, Any]:
         "limit": row.limit,
         "verdict": row.verdict,
         "not_run": row.not_run,
+        "foreign": row.foreign,
+        "took": row.took,
         "flops": row.flops,
         "bytes": row.moved,
         "bound": row.roof_name,

@@ -18,6 +18,8 @@ from benchmarks.peers import peers
 from benchmarks.workload import Session, Unsupported
 from benchmarks.workloads import by_name
 
+_STATUS = Path("/proc/self/status")
+
 
 def seconds_of(session: Session, calls: int) -> float:
     """Of one call, over `calls` of them."""
@@ -73,7 +75,9 @@ class Worker:
 
     def peak_memory(self) -> int:
         """Bytes; of this program only, where getrusage would count its parent's too."""
-        status = Path("/proc/self/status").read_text()
+        if not _STATUS.exists():
+            raise Unsupported("the peak of a process is known on Linux only")
+        status = _STATUS.read_text()
         (line,) = [line for line in status.splitlines() if line.startswith("VmHWM")]
         return int(line.split()[1]) * 1024
 

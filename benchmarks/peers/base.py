@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmarks.workload import Session, Workload
 
@@ -18,18 +18,22 @@ class Peer:
         modules: what must be importable; a side without them is named in the table.
         environment: variables of its process, set before anything is imported.
         caches: variables that keep its compiled code in an empty "{folder}", for a first call.
+        groups: the groups of workloads it takes part in; none means all.
         place: column in the table.
     """
 
     name = ""
     modules: tuple[str, ...] = ()
-    environment: Mapping[str, str] = {}
-    caches: Mapping[str, str] = {}
+    environment: ClassVar[Mapping[str, str]] = {}
+    caches: ClassVar[Mapping[str, str]] = {}
+    groups: tuple[str, ...] = ()
     place = 9
 
-    def offers(self, task: str) -> bool:
-        """A first call is that of a training step."""
-        return hasattr(self, "training" if task == "first_call" else task)
+    def takes_part(self, workload: Workload) -> bool:
+        """Whether there is anything to say in its column; a first call is a training step's."""
+        if self.name in workload.without or (self.groups and workload.group not in self.groups):
+            return False
+        return hasattr(self, "training" if workload.task == "first_call" else workload.task)
 
     def build(self, workload: Workload) -> Session:
         return getattr(self, workload.task)(workload)

@@ -28,10 +28,18 @@ class JaxOperations(Operations):
         import jax.numpy as jnp
 
         self.jax, self.jnp = jax, jnp
-        self.relu, self.silu, self.softmax = jax.nn.relu, jax.nn.silu, jax.nn.softmax
 
     def matmul(self, x: Any, w: Any) -> Any:
         return x @ w
+
+    def relu(self, x: Any) -> Any:
+        return self.jax.nn.relu(x)
+
+    def silu(self, x: Any) -> Any:
+        return self.jax.nn.silu(x)
+
+    def softmax(self, x: Any) -> Any:
+        return self.jax.nn.softmax(x)
 
     def gelu(self, x: Any) -> Any:
         return self.jax.nn.gelu(x, approximate=False)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from benchmarks.operations import Operations
 from benchmarks.peers.base import Peer
 from benchmarks.workload import Inference, Session
@@ -17,13 +15,11 @@ class NumpyOperations(Operations):
     def matmul(self, x: Any, w: Any) -> Any:
         return x @ w
 
-    def relu(self, x: Any) -> Any:
-        return np.maximum(x, 0)
-
 
 class Numpy(Peer):
     name = "NumPy"
     modules = ("numpy",)
+    groups = ("gemm",)
     place = 6
 
     def inference(self, workload: Inference) -> Session:

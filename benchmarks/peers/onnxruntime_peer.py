@@ -62,7 +62,7 @@ class OnnxOperations(Operations):
         return Value(self, name, array.shape)
 
     def value(self, given: Any) -> Value:
-        return given if isinstance(given, Value) else self.constant(np.float32(given))
+        return given if isinstance(given, Value) else self.constant(np.array(given, "f4"))
 
     def parameter(self, item: Parameter) -> Value:
         order = {"HWIO": (3, 2, 0, 1), "HWC1": (2, 3, 0, 1), "HWCO": (2, 0, 1, 3)}

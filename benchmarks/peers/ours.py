@@ -37,12 +37,27 @@ class GraphflowOperations(Operations):
         import graphflow as gf
 
         self.gf = gf
-        self.relu, self.silu, self.gelu = gf.nn.relu, gf.nn.silu, gf.nn.gelu
-        self.softmax, self.layer_norm = gf.nn.softmax, gf.nn.layer_norm
-        self.image_mean = gf.nn.global_avg_pool
 
     def matmul(self, x: Any, w: Any) -> Any:
         return x @ w
+
+    def relu(self, x: Any) -> Any:
+        return self.gf.nn.relu(x)
+
+    def silu(self, x: Any) -> Any:
+        return self.gf.nn.silu(x)
+
+    def gelu(self, x: Any) -> Any:
+        return self.gf.nn.gelu(x)
+
+    def softmax(self, x: Any) -> Any:
+        return self.gf.nn.softmax(x)
+
+    def layer_norm(self, x: Any, scale: Any, offset: Any) -> Any:
+        return self.gf.nn.layer_norm(x, scale, offset)
+
+    def image_mean(self, x: Any) -> Any:
+        return self.gf.nn.global_avg_pool(x)
 
     def conv(self, x: Any, w: Any, stride: int = 1, padding: int = 0) -> Any:
         return self.gf.nn.conv2d(x, w, strides=stride, padding=padding)

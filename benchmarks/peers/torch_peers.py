@@ -33,13 +33,21 @@ class TorchOperations(Operations):
         import torch
 
         self.torch, self.nn = torch, torch.nn.functional
-        self.relu, self.silu, self.gelu = torch.relu, self.nn.silu, self.nn.gelu
 
     def matmul(self, x: Any, w: Any) -> Any:
         return x @ w
 
     def dense(self, x: Any, w: Any, b: Any) -> Any:
         return self.torch.addmm(b, x, w) if x.ndim == 2 else self.nn.linear(x, w.t(), b)
+
+    def relu(self, x: Any) -> Any:
+        return self.torch.relu(x)
+
+    def silu(self, x: Any) -> Any:
+        return self.nn.silu(x)
+
+    def gelu(self, x: Any) -> Any:
+        return self.nn.gelu(x)
 
     def bias(self, b: Any) -> Any:
         return b[:, None, None]
@@ -283,6 +291,13 @@ class CompiledAdam:
             tensor.zero_()
 
 
+class CompiledOperations(TorchOperations):
+    """Inductor cannot take the fused LSTM of the processor, so it stays outside."""
+
+    def lstm(self, x: Any, w: Any, u: Any, b: Any) -> Any:
+        return self.torch.compiler.disable(super().lstm)(x, w, u, b)
+
+
 class Compiled(Eager):
     name = "torch.compile"
     caches: ClassVar[dict[str, str]] = {"TORCHINDUCTOR_CACHE_DIR": "{folder}"}
@@ -300,7 +315,7 @@ class Compiled(Eager):
     def _built(self, workload: Network, build: Callable[[Any, Any, Any, Any], Session]) -> Session:
         """One memory format: the compiler chooses its own."""
         parameters, feeds = workload.data()
-        ops = TorchOperations()
+        ops = CompiledOperations()
         p = {name: _tensor(item, False) for name, item in parameters.items()}
         given = {name: _tensor(item, False) for name, item in feeds.items()}
         return build(lambda **x: workload.forward(ops, p, **x), p, given, workload)

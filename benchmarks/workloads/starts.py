@@ -11,7 +11,6 @@ WORKLOADS = [
         FirstCall(
             name=f"start/{training.name.replace('/', '-')}",
             of=training.name,
-            quick=training.name == "train/seed-mlp",
             # Eager has nothing to compile.
             without=("PyTorch eager",),
         )
