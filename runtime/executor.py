@@ -65,7 +65,7 @@ class _Context:
         self.arrays = len(program.inputs) + len(program.outputs)
         #: one pointer per buffer, then the first entry of each stack of `run_loop`
         self.pointers = np.zeros(count + self.arrays, np.int64)
-        self._loop: tuple[tuple[object, ...], np.ndarray] | None = None
+        self._loop: tuple[Binding, list[int], np.ndarray] | None = None
         widest = max((len(s.buffers) for s in executor.all_launches), default=0)
         self.local = np.zeros(widest + 1, np.int64)
         self.counters = np.zeros(executor.loops + 2, np.int64)
@@ -111,10 +111,11 @@ class _Context:
         """The code that walks the entries of these stacks; the last one made is kept."""
         first = len(self.pointers) - self.arrays
         self.pointers[first : first + len(stacks)] = [stack.ctypes.data for stack in stacks]
-        key = (binding, *(stack.strides[0] for stack in stacks))
-        if self._loop is None or self._loop[0] != key:
-            self._loop = key, loop_code(binding.code, numbers, key[1:], first, counter)
-        return self._loop[1]
+        strides = [stack.strides[0] for stack in stacks]
+        if self._loop is None or self._loop[:2] != (binding, strides):
+            code = loop_code(binding.code, numbers, strides, first, counter)
+            self._loop = binding, strides, code
+        return self._loop[2]
 
     def start(self, code: np.ndarray, profile: int = 0, looping: bool = False) -> None:
         """Set the code that the next runs walk; `looping` if its last row goes back for a run."""
