@@ -41,6 +41,18 @@ def make_runner(graph: Graph, name: str, mode: str) -> Runner:
     return NaNGuardRunner(graph, name)
 
 
+def run_many(runner: Runner, stacks: Arrays, count: int, keep_all: bool) -> Arrays:
+    """Run once per entry of the stacks; the outputs of the last run, or of all, stacked."""
+    if isinstance(runner, CompiledRunner):
+        return runner.run_loop(stacks, count, keep_all)
+    kept: list[Arrays] = []
+    for number in range(count):
+        results = runner([stack[number, ...] for stack in stacks])
+        if keep_all:
+            kept.append(results)
+    return [np.stack(column) for column in zip(*kept, strict=True)] if keep_all else results
+
+
 class InterpretedRunner:
     """Every op by its NumPy reference."""
 
@@ -103,10 +115,19 @@ class CompiledRunner:
         return self
 
     def __call__(self, arrays: Arrays) -> Arrays:
+        self._tell_timings(arrays)
+        return self.executor(arrays)
+
+    def run_loop(self, stacks: Arrays, count: int, keep_all: bool) -> Arrays:
+        """See `Executor.run_loop`."""
+        if self._show_timings:
+            self._tell_timings([stack[0, ...] for stack in stacks])
+        return self.executor.run_loop(stacks, count, keep_all)
+
+    def _tell_timings(self, arrays: Arrays) -> None:
         if self._show_timings:
             self._show_timings = False
             report.announce_timings(self.compilation.program.name, self.profile(arrays))
-        return self.executor(arrays)
 
     def profile(self, arrays: Arrays) -> list[LaunchRecord]:
         """Timings by launch, over several runs; the variables are put back afterwards."""

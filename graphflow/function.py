@@ -11,7 +11,7 @@ import numpy as np
 from graphflow import report
 from graphflow.compiler.graph import Graph, Node
 from graphflow.errors import GraphError, ShapeError, with_line
-from graphflow.execution import CompiledRunner, Runner, make_runner
+from graphflow.execution import CompiledRunner, Runner, make_runner, run_many
 from graphflow.feeds import as_array
 from graphflow.signature import build_graph
 from graphflow.structure import map_structure
@@ -123,18 +123,57 @@ class Function:
             return _leaf(results[self.structure])
         return map_structure(lambda number: _leaf(results[number]), self.structure)
 
-    def feeds(self, args: Sequence[Any], kwargs: dict[str, Any]) -> list[np.ndarray]:
-        """The arguments of a call as arrays of the dtypes and ranks of the inputs, in order."""
+    def run_many(self, *stacks: Any, count: int | None = None, keep_all: bool = False) -> Any:
+        """Call once per entry along the first axis of the stacks, without Python between the calls.
+
+        Updates are stored after each of the calls, as if they were written in a Python loop. Ctrl-C
+        ends the loop between two of them.
+
+        Args:
+            stacks: one array per input, with an axis in front that has an entry per call.
+            count: the number of calls, for a function without inputs.
+            keep_all: return the outputs of all calls, each with an axis of calls in front; else
+                the outputs of the last call.
+
+        Raises:
+            GraphError: the stacks differ in length, or there is nothing to do.
+            ShapeError, DTypeError: the entries do not fit a placeholder.
+            IndexError: an index met while running is out of range; earlier calls are in effect.
+
+        >>> import graphflow as gf
+        >>> x, n = gf.placeholder((2,), name="x"), gf.variable(0, "calls")
+        >>> f = gf.function([x], gf.sum(x), updates=[(n, n + 1)], mode="interpret")
+        >>> f.run_many([[1, 2], [3, 4], [5, 6]], keep_all=True), int(n.value)
+        (array([ 3.,  7., 11.], dtype=float32), 3)
+        """
+        arrays = self.feeds(stacks, {}, axes=1)
+        lengths = {len(array) for array in arrays} | ({count} if count is not None else set())
+        if len(lengths) != 1 or lengths == {0}:
+            raise GraphError(
+                with_line(
+                    f"{self.name}: run_many got stacks of {sorted(lengths)} entries; expected one "
+                    "positive number for all, or count=... where there is no input"
+                )
+            )
+        results = run_many(self._runner or self._prepared(), arrays, lengths.pop(), keep_all)
+        return map_structure(lambda number: _leaf(results[number]), self.structure)
+
+    def feeds(self, args: Sequence[Any], kwargs: dict[str, Any], axes: int = 0) -> list[np.ndarray]:
+        """The arguments of a call as arrays of the dtypes and ranks of the inputs, in order.
+
+        Args:
+            axes: how many more axes they have in front.
+        """
         values: Sequence[Any] = args
         if kwargs or len(args) != len(self._inputs):
             values = self._matched(args, kwargs)
         arrays = []
         for value, (node, dtype, label) in zip(values, self._inputs, strict=True):
             array = as_array(value, dtype, label)
-            if array.ndim != node.ndim:
+            if array.ndim != node.ndim + axes:
                 raise ShapeError(
                     with_line(
-                        f"{label}: got shape {array.shape}; expected {node.ndim} axes, "
+                        f"{label}: got shape {array.shape}; expected {node.ndim + axes} axes, "
                         f"{node.spec}\n  made at {node.source}"
                     )
                 )

@@ -58,12 +58,37 @@ class Callback:
     def on_test_end(self, logs: Logs | None = None) -> None:
         """After an evaluation."""
 
+    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a step of an evaluation."""
+
+    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a step of an evaluation; `logs` holds its results so far."""
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        """Before a prediction."""
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        """After a prediction."""
+
+    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a step of a prediction."""
+
+    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a step of a prediction."""
+
+    def on_progress(self, kind: str, done: int) -> None:
+        """Some times a second, after `done` steps of a pass ("train", "test" or "predict").
+
+        A hook of single batches makes Python step through a pass; this one does not.
+        """
+
 
 class CallbackList:
     """Several callbacks as one."""
 
     def __init__(self, callbacks: Iterable[Callback], model: Any, params: dict[str, Any]):
         self.callbacks = list(callbacks)
+        self.model = model
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise GraphError(
@@ -72,15 +97,23 @@ class CallbackList:
             callback.set_model(model)
             callback.set_params(params)
 
+    def history(self) -> History:
+        """The History among them; one is added where there is none."""
+        found = next((c for c in self.callbacks if isinstance(c, History)), None)
+        if found is None:
+            found = History()
+            found.set_model(self.model)
+            self.callbacks.append(found)
+        return found
+
     def call(self, hook: str, *args: Any) -> None:
         """Call a hook of all of them, in order."""
         for callback in self.callbacks:
             getattr(callback, hook)(*args)
 
-    @property
-    def wants_batches(self) -> bool:
-        """Whether some callback looks at single steps; without, an epoch need not stop for them."""
-        hooks = ("on_train_batch_begin", "on_train_batch_end")
+    def wants_batches(self, kind: str) -> bool:
+        """Whether some callback looks at single steps; without, a pass need not stop for them."""
+        hooks = (f"on_{kind}_batch_begin", f"on_{kind}_batch_end")
         return any(
             getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
             for callback in self.callbacks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,40 +15,72 @@ from graphflow.errors import DTypeError, GraphError, ShapeError
 from graphflow.keras.symbolic import KerasTensor, static_shape
 from graphflow.tensor import Tensor
 
+#: bytes of rows that are copied ahead of the steps that read them: they stay in a core's cache
+STAGING = 1 << 20
+
 
 class Batches:
-    """Rows of several arrays, batch by batch, cast to the dtypes of a function.
+    """Rows of several arrays, several batches at a time, cast to the dtypes of a function.
 
-    Rows in shuffled order are copied into buffers that every batch uses again.
+    Rows that stand in memory as the function needs them are not copied; others are, into buffers
+    that are used again.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], dtypes: Sequence[str], batch_size: int):
         self.arrays = list(arrays)
         self.dtypes = [np.dtype(name) for name in dtypes]
-        self.batch_size = batch_size
         self.rows = len(arrays[0])
-        size = min(batch_size, self.rows)
-        self._buffers = [
-            np.empty((size, *array.shape[1:]), dtype)
-            for array, dtype in zip(self.arrays, self.dtypes, strict=True)
-        ]
+        self.batch_size = min(batch_size, self.rows)
+        self._buffers: dict[int, np.ndarray] = {}
 
     def __len__(self) -> int:
         return math.ceil(self.rows / self.batch_size)
 
-    def __call__(self, order: np.ndarray | None = None) -> Iterator[list[np.ndarray]]:
-        """The batches, with the rows in this order, or as they lie; valid until the next one."""
-        for begin in range(0, self.rows, self.batch_size):
-            end = min(begin + self.batch_size, self.rows)
-            rows = slice(begin, end) if order is None else order[begin:end]
-            yield [self._batch(k, rows, end - begin) for k in range(len(self.arrays))]
+    def stacks(
+        self, first: int, most: int, order: np.ndarray | None = None
+    ) -> tuple[list[np.ndarray], int]:
+        """Some batches from number `first` on, each array as (batches, rows, ...); and their count.
 
-    def _batch(self, number: int, rows: Any, count: int) -> np.ndarray:
+        Args:
+            most: how many are wanted; there are fewer where the buffers are full, and a smaller
+                last batch comes alone.
+            order: of the rows; as they lie by default.
+
+        Returns: arrays that are valid until the next call.
+        """
+        count = self.rows // self.batch_size - first
+        if count < 1:
+            count, size = 1, self.rows - first * self.batch_size
+        else:
+            size = self.batch_size
+        copied = [order is not None or not self._is_ready(k) for k in range(len(self.arrays))]
+        bytes_each = sum(
+            size * math.prod(array.shape[1:]) * dtype.itemsize
+            for array, dtype, copy in zip(self.arrays, self.dtypes, copied, strict=True)
+            if copy
+        )
+        count = min(count, most, max(1, STAGING // max(1, bytes_each)))
+        begin = first * self.batch_size
+        rows: Any = slice(begin, begin + count * size)
+        rows = rows if order is None else order[rows]
+        stacks = []
+        for number, array in enumerate(self.arrays):
+            part = self._copied(number, rows, count * size) if copied[number] else array[rows]
+            stacks.append(part.reshape(count, size, *array.shape[1:]))
+        return stacks, count
+
+    def _is_ready(self, number: int) -> bool:
+        array = self.arrays[number]
+        flags = array.flags
+        return array.dtype == self.dtypes[number] and flags.c_contiguous and flags.aligned
+
+    def _copied(self, number: int, rows: Any, count: int) -> np.ndarray:
         array, dtype = self.arrays[number], self.dtypes[number]
-        if isinstance(rows, slice):
-            return array[rows].astype(dtype, order="C", copy=False)
-        buffer = self._buffers[number][:count]
-        if array.dtype == dtype:
+        buffer = self._buffers.get(number)
+        if buffer is None or len(buffer) < count:
+            buffer = self._buffers[number] = np.empty((count, *array.shape[1:]), dtype)
+        buffer = buffer[:count]
+        if not isinstance(rows, slice) and array.dtype == dtype:
             # "clip" spares a second copy; the rows are within bounds.
             np.take(array, rows, axis=0, out=buffer, mode="clip")
         else:

@@ -81,21 +81,43 @@ def is_terminal() -> bool:
 
 
 class ProgressBar(Callback):
-    """What `fit` prints: a bar per epoch (verbose=1) or a line per epoch (verbose=2)."""
+    """What `fit`, `evaluate` and `predict` print: a bar (verbose=1), or a line when it is done (2)."""
 
     def __init__(self, verbose: int):
         self.verbose = verbose
-        if verbose == 1 and is_terminal():
-            # Only a bar that moves needs to hear of every step.
-            self.on_train_batch_end = self._redraw  # type: ignore[method-assign]
+        self._kind: str | None = None
+
+    def _start(self, kind: str) -> None:
+        # An evaluation within `fit` has no bar of its own.
+        if self._kind is None:
+            moving = self.verbose == 1 and is_terminal()
+            self._kind, self._progress = kind, Progress(self.params["steps"], moving)
+
+    def _stop(self, kind: str, logs: Logs) -> None:
+        if self._kind == kind:
+            self._kind = None
+            self._progress.finish(logs)
+
+    def on_progress(self, kind: str, done: int) -> None:
+        if self._kind == kind and self._progress.is_due:
+            self._progress.draw(done, self.model.steps.results() if kind != "predict" else {})
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         print(f"Epoch {epoch + 1}/{self.params['epochs']}", flush=True)
-        self._progress = Progress(self.params["steps"], self.verbose == 1 and is_terminal())
-
-    def _redraw(self, batch: int, logs: Logs | None = None) -> None:
-        if self._progress.is_due:
-            self._progress.draw(batch + 1, dict(logs or {}))
+        self._kind = None
+        self._start("train")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self._progress.finish(logs or {})
+        self._stop("train", logs or {})
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        self._start("test")
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        self._stop("test", logs or {})
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        self._start("predict")
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        self._stop("predict", {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from graphflow.errors import GraphError
 from graphflow.function import Function, function
 from graphflow.keras import optimizers
-from graphflow.keras.callbacks import Callback, CallbackList, History
+from graphflow.keras.callbacks import CallbackList, History
 from graphflow.keras.data import (
     Batches,
     input_arrays,
@@ -19,7 +20,7 @@ from graphflow.keras.data import (
     split_validation,
     target_arrays,
 )
-from graphflow.keras.progress import Progress, ProgressBar, is_terminal
+from graphflow.keras.progress import ProgressBar
 from graphflow.keras.seeding import generator
 from graphflow.keras.steps import Steps
 from graphflow.structure import flatten_structure, map_structure
@@ -28,25 +29,52 @@ from graphflow.structure import flatten_structure, map_structure
 EAGER_METHODS = ("train_step", "test_step", "predict_step", "make_train_function")
 
 
-def run_epoch(
+#: seconds of steps that run natively between two looks at callbacks
+INTERVAL = 0.05
+
+
+def run_pass(
     step: Function,
     batches: Batches,
-    order: np.ndarray | None,
-    before: Callable[[int], None] | None = None,
-    after: Callable[[int], bool] | None = None,
-) -> None:
-    """Call a step for every batch; the only loop over training and test data.
+    told: CallbackList,
+    kind: str,
+    results: Callable[[], dict[str, float]],
+    order: np.ndarray | None = None,
+) -> list[Any]:
+    """Run a step for every batch; the only loop over training, test and other data.
+
+    Many batches run natively at once, unless a callback looks at each.
 
     Args:
-        order: order of the rows, or None as they lie.
-        before, after: told the number of each step; True from `after` ends the epoch.
+        kind: of the pass, "train", "test" or "predict".
+        results: what callbacks are told after a step.
+        order: of the rows; as they lie by default.
+
+    Returns:
+        For "predict" the outputs of the calls, each with an axis of batches in front.
     """
-    for number, feeds in enumerate(batches(order)):
-        if before is not None:
-            before(number)
-        step(*feeds)
-        if after is not None and after(number):
-            return
+    stepwise = told.wants_batches(kind)
+    parts = []
+    done, most = 0, 1
+    while done < len(batches):
+        stacks, count = batches.stacks(done, most, order)
+        if stepwise:
+            told.call(f"on_{kind}_batch_begin", done)
+        begin = time.perf_counter()
+        outputs = step.run_many(*stacks, keep_all=kind == "predict")
+        seconds = time.perf_counter() - begin
+        if kind == "predict":
+            parts.append(outputs)
+        done += count
+        if stepwise:
+            told.call(f"on_{kind}_batch_end", done - 1, results())
+        else:
+            # The first step may compile, so the number grows by its own measure.
+            most = min(2 * most, max(1, int(count * INTERVAL / max(seconds, 1e-9))))
+        told.call("on_progress", kind, done)
+        if kind == "train" and told.model.stop_training:
+            break
+    return parts
 
 
 class Trainer:
@@ -190,19 +218,15 @@ class Trainer:
             held = None
         step = self._step(True, arrays, kinds)
         batches = Batches(arrays, [node.dtype for node in step.inputs], size)
-        told = CallbackList(
-            self._all_callbacks(callbacks, verbose),
-            self,
-            {"epochs": epochs, "steps": len(batches), "verbose": verbose},
-        )
-        self.history: History = next(c for c in told.callbacks if isinstance(c, History))
+        told = self._told(callbacks, verbose, len(batches), epochs=epochs)
+        self.history: History = told.history()
         self.stop_training = False
         told.call("on_train_begin")
         for epoch in range(initial_epoch, epochs):
             told.call("on_epoch_begin", epoch)
             steps.reset()
             order = generator().permutation(batches.rows) if shuffle else None
-            run_epoch(step, batches, order, *self._hooks(told))
+            run_pass(step, batches, told, "train", steps.results, order)
             logs = steps.results()
             if held is not None and (epoch + 1) % validation_freq == 0:
                 results = self._evaluated(*held, validation_batch_size or size, told)
@@ -213,29 +237,13 @@ class Trainer:
         told.call("on_train_end")
         return self.history
 
-    def _all_callbacks(self, callbacks: Any, verbose: str | int) -> list[Callback]:
+    def _told(self, callbacks: Any, verbose: str | int, steps: int, **params: Any) -> CallbackList:
+        """The callbacks of a pass, with the progress bar."""
         given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
         listed = [callback for callback in given if callback is not None]
-        level = _verbosity(verbose)
-        if level:
+        if level := _verbosity(verbose):
             listed.append(ProgressBar(level))
-        if not any(isinstance(callback, History) for callback in listed):
-            listed.append(History())
-        return listed
-
-    def _hooks(self, told: CallbackList) -> tuple[Any, Any]:
-        """What `run_epoch` calls around a step; nothing where no callback looks at steps."""
-        if not told.wants_batches:
-            return None, None
-
-        def before(number: int) -> None:
-            told.call("on_train_batch_begin", number)
-
-        def after(number: int) -> bool:
-            told.call("on_train_batch_end", number, self.steps.results())
-            return self.stop_training
-
-        return before, after
+        return CallbackList(listed, self, {"steps": steps, "verbose": verbose, **params})
 
     def _arrays(
         self, x: Any, y: Any, sample_weight: Any, class_weight: Any
@@ -280,14 +288,9 @@ class Trainer:
             [loss, *metrics], the loss alone where there are no metrics, or a dict by name.
         """
         arrays, kinds = self._arrays(x, y, sample_weight, None)
-        given = callbacks if isinstance(callbacks, (list, tuple)) else [callbacks]
-        told = CallbackList([c for c in given if c is not None], self, {"verbose": verbose})
         size = _batch_size(batch_size)
-        level = _verbosity(verbose)
-        progress = Progress(math.ceil(len(arrays[0]) / size), False) if level else None
+        told = self._told(callbacks, verbose, math.ceil(len(arrays[0]) / size))
         results = self._evaluated(arrays, kinds, size, told)
-        if progress is not None:
-            progress.finish(_sorted(results))
         if return_dict:
             return results
         values = list(results.values())
@@ -297,9 +300,10 @@ class Trainer:
         self, arrays: list[np.ndarray], kinds: tuple[int, bool], size: int, told: CallbackList
     ) -> dict[str, float]:
         step = self._step(False, arrays, kinds)
+        batches = Batches(arrays, [node.dtype for node in step.inputs], size)
         told.call("on_test_begin")
         self.steps.reset()
-        run_epoch(step, Batches(arrays, [node.dtype for node in step.inputs], size), None)
+        run_pass(step, batches, told, "test", self.steps.results)
         results = self.steps.results()
         told.call("on_test_end", results)
         return results
@@ -331,15 +335,12 @@ class Trainer:
         arrays = input_arrays(self, x)
         compute = self.predict_function
         batches = Batches(arrays, [node.dtype for node in compute.inputs], _batch_size(batch_size))
-        progress = Progress(len(batches), is_terminal()) if _verbosity(verbose) else None
-        parts = []
-        for number, feeds in enumerate(batches()):
-            parts.append(flatten_structure(compute(*feeds)))
-            if progress is not None and progress.is_due:
-                progress.draw(number + 1, {})
-        if progress is not None:
-            progress.finish({})
-        whole = iter([np.concatenate(column) for column in zip(*parts, strict=True)])
+        told = self._told(callbacks, verbose, len(batches))
+        told.call("on_predict_begin")
+        parts = run_pass(compute, batches, told, "predict", dict)
+        told.call("on_predict_end")
+        columns = zip(*(flatten_structure(part) for part in parts), strict=True)
+        whole = iter([np.concatenate([s.reshape(-1, *s.shape[2:]) for s in c]) for c in columns])
         return map_structure(lambda _: next(whole), self.outputs_structure)  # type: ignore[attr-defined]
 
     # ---- single batches ----------------------------------------------------------------------
@@ -367,7 +368,7 @@ class Trainer:
         arrays, kinds = self._arrays(x, y, weight, classes)
         step = self._step(training, arrays, kinds)
         batches = Batches(arrays, [node.dtype for node in step.inputs], len(arrays[0]))
-        run_epoch(step, batches, None)
+        step.run_many(*batches.stacks(0, 1)[0])
         results = self.steps.results()
         if return_dict:
             return results
