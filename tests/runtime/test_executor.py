@@ -2,6 +2,7 @@
 
 import _thread
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -183,6 +184,15 @@ def test_an_index_error_in_a_loop_names_the_run():
     assert executor([np.array([1])])[0] == 4.0
 
 
+@pytest.fixture
+def interruptible():
+    """A process that was started in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_a_loop_between_two_runs():
     # Shapes differ, so that each variable has a launch of its own.
     counts = [gf.variable(np.zeros(200_000 + k, "f4")) for k in range(6)]
