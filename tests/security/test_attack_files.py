@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from graphflow.cli import main
 from graphflow.compiler.errors import GraphFormatError
 from graphflow.io import Limits, check, container, load, read_graph
 from tests.security.attack_kit import changed, header_text, of_nodes, placeholder, seal
@@ -62,6 +63,19 @@ def test_attack_is_refused(name: str, tmp_path: Path) -> None:
     message = refusal(path)
     assert_one_line(message)
     assert words in message
+
+
+@pytest.mark.parametrize("command", ["run", "inspect"])
+def test_the_command_line_refuses_in_one_line(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "attack.gflow"
+    for name, (make, words) in ATTACKS.items():
+        path.write_bytes(make())
+        assert main([command, str(path)]) == 1, name
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("graphflow: attack.gflow: "), line
+        assert " ".join(words.split()) in line
 
 
 def test_attacks_take_little_memory(tmp_path: Path) -> None:
