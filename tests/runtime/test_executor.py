@@ -254,6 +254,7 @@ def test_a_forked_child_computes():
 def test_interrupt_arrives_within_a_long_loop():
     code = (
         "import os, signal, threading, time, numpy as np, graphflow as gf\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "c, _ = gf.scan(lambda c, _: (gf.sin(c) + 1, None), gf.zeros((100000,)), length=200000)\n"
         "f = gf.function([], gf.sum(c)).compile()\n"
         "print('ready', flush=True)\n"
