@@ -41,13 +41,16 @@ def make_runner(graph: Graph, name: str, mode: str) -> Runner:
     return NaNGuardRunner(graph, name)
 
 
-def run_many(runner: Runner, stacks: Arrays, count: int, keep_all: bool) -> Arrays:
-    """Run once per entry of the stacks; the outputs of the last run, or of all, stacked."""
+def run_many(
+    runner: Runner, stacks: Arrays, count: int, keep_all: bool, order: np.ndarray | None
+) -> Arrays:
+    """See `Executor.run_loop`; runners without native code are called many times."""
     if isinstance(runner, CompiledRunner):
-        return runner.run_loop(stacks, count, keep_all)
+        return runner.run_loop(stacks, count, keep_all, order)
     kept: list[Arrays] = []
     for number in range(count):
-        results = runner([stack[number, ...] for stack in stacks])
+        rows = number if order is None else order[number]
+        results = runner([stack[rows, ...] for stack in stacks])
         if keep_all:
             kept.append(results)
     return [np.stack(column) for column in zip(*kept, strict=True)] if keep_all else results
@@ -118,11 +121,14 @@ class CompiledRunner:
         self._tell_timings(arrays)
         return self.executor(arrays)
 
-    def run_loop(self, stacks: Arrays, count: int, keep_all: bool) -> Arrays:
+    def run_loop(
+        self, stacks: Arrays, count: int, keep_all: bool, order: np.ndarray | None
+    ) -> Arrays:
         """See `Executor.run_loop`."""
         if self._show_timings:
-            self._tell_timings([stack[0, ...] for stack in stacks])
-        return self.executor.run_loop(stacks, count, keep_all)
+            rows = 0 if order is None else order[0]
+            self._tell_timings([stack[rows, ...] for stack in stacks])
+        return self.executor.run_loop(stacks, count, keep_all, order)
 
     def _tell_timings(self, arrays: Arrays) -> None:
         if self._show_timings:

@@ -123,7 +123,9 @@ class Function:
             return _leaf(results[self.structure])
         return map_structure(lambda number: _leaf(results[number]), self.structure)
 
-    def run_many(self, *stacks: Any, count: int | None = None, keep_all: bool = False) -> Any:
+    def run_many(
+        self, *stacks: Any, count: int | None = None, keep_all: bool = False, order: Any = None
+    ) -> Any:
         """Call once per entry along the first axis of the stacks, without Python between the calls.
 
         Updates are stored after each of the calls, as if they were written in a Python loop. Ctrl-C
@@ -134,6 +136,8 @@ class Function:
             count: the number of calls, for a function without inputs.
             keep_all: return the outputs of all calls, each with an axis of calls in front; else
                 the outputs of the last call.
+            order: ints, (calls, rows): the arrays have no axis of calls then, and call k gets the
+                rows order[k] of each; shuffled batches are made so without a copy of the data.
 
         Raises:
             GraphError: the stacks differ in length, or there is nothing to do.
@@ -145,17 +149,23 @@ class Function:
         >>> f = gf.function([x], gf.sum(x), updates=[(n, n + 1)], mode="interpret")
         >>> f.run_many([[1, 2], [3, 4], [5, 6]], keep_all=True), int(n.value)
         (array([ 3.,  7., 11.], dtype=float32), 3)
+        >>> f.run_many([1, 2, 3], order=[[2, 1], [0, 0]], keep_all=True)
+        array([5., 2.], dtype=float32)
         """
-        arrays = self.feeds(stacks, {}, axes=1)
-        lengths = {len(array) for array in arrays} | ({count} if count is not None else set())
+        arrays = self.feeds(stacks, {}, axes=int(order is None))
+        if order is not None:
+            order = as_array(order, "int64", f"{self.name}: order")
+        lengths = {len(array) for array in (arrays if order is None else [order])}
+        lengths |= {count} if count is not None else set()
         if len(lengths) != 1 or lengths == {0}:
             raise GraphError(
                 with_line(
-                    f"{self.name}: run_many got stacks of {sorted(lengths)} entries; expected one "
-                    "positive number for all, or count=... where there is no input"
+                    f"{self.name}: run_many got {sorted(lengths)} entries; expected one positive "
+                    "number for all arrays, or count=... where there is no input"
                 )
             )
-        results = run_many(self._runner or self._prepared(), arrays, lengths.pop(), keep_all)
+        runner = self._runner or self._prepared()
+        results = run_many(runner, arrays, lengths.pop(), keep_all, order)
         return map_structure(lambda number: _leaf(results[number]), self.structure)
 
     def feeds(self, args: Sequence[Any], kwargs: dict[str, Any], axes: int = 0) -> list[np.ndarray]:

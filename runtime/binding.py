@@ -11,7 +11,7 @@ from graphflow.compiler.dims import Symbol, atoms, evaluate
 from graphflow.compiler.errors import ShapeError
 from graphflow.compiler.program import Branch, Copy, Launch, Loop, Program, Step
 from graphflow.compiler.spec import shape_text
-from graphflow.runtime.layout import BEGIN, COPY, JUMP, LAUNCH, NEXT, ROW, SLICE, UNLESS
+from graphflow.runtime.layout import BEGIN, COPY, GATHER, JUMP, LAUNCH, NEXT, ROW, SLICE, UNLESS
 
 #: element operations below which a launch stays on one thread: the hand-over costs about 0.5 µs,
 #: and one core does some thousand operations in that time
@@ -240,25 +240,28 @@ def buffers_of_arrays(program: Program) -> list[list[int]]:
 def loop_code(
     body: np.ndarray,
     numbers: Sequence[Sequence[int]],
-    strides: Sequence[int],
+    moves: Sequence[tuple[int, int]],
     first: int,
     counter: int,
 ) -> np.ndarray:
-    """The code that runs a body once per entry of its arrays; words [0, 2] and [-1, 2] take the count.
+    """The code that runs a body many times; its words [0, 2] and [-1, 2] take the number of runs.
 
     Args:
         numbers: the buffers that each input is, then each output.
-        strides: bytes from one entry to the next of each of them; those left out stay.
-        first: pointer slot of the first array's first entry, before those of the others.
+        moves: for each of them (bytes, rows). With rows, a run gathers so many of that size; without,
+            it goes on by the bytes, or stays where they are 0.
+        first: pointer slot of the first array, before those of the others and of the row numbers.
         counter: one that the body does not use.
     """
-    slices = [
-        [SLICE, counter, first + slot, number, stride, -1]
-        for slot, stride in enumerate(strides)
-        for number in numbers[slot]
-        if stride
-    ]
-    rows = [[BEGIN, counter, 0, 0], *slices]
+    rows = [[BEGIN, counter, 0, 0]]
+    for slot, (ids, (size, gathered)) in enumerate(zip(numbers, moves, strict=True)):
+        for number in ids if size else ():
+            if not gathered:
+                rows.append([SLICE, counter, first + slot, number, size, -1])
+            elif number == ids[0]:
+                # All buffers of an input share the storage that is filled.
+                order = first + len(numbers)
+                rows.append([GATHER, counter, first + slot, number, size, gathered, order])
     moved = body.copy()
     for opcode, column in ((UNLESS, 2), (JUMP, 1), (BEGIN, 3), (NEXT, 3)):
         moved[body[:, 0] == opcode, column] += len(rows)

@@ -9,6 +9,8 @@ A context is a block of words (CONTEXT); the code is rows of ROW words, the firs
     BEGIN    counter, passes, row    counter = 0; jump to row if there is no pass
     NEXT     counter, passes, row    counter += 1; jump to row while passes are left
     SLICE    counter, base id, buffer id, row bytes, last row or -1 (forwards)
+    GATHER   counter, base id, buffer id, row bytes, rows, order id
+             the next rows of the order, an int64 array, are copied from the base into the buffer
 
 From row -1, a run begins with the NumPy arrays of a call. Their struct is read in place, as every
 extension module does (PyArrayObject_fields of NumPy's C ABI). The entry table says what to expect:
@@ -37,6 +39,7 @@ from graphflow.runtime.layout import (
     DONE,
     FAILED,
     FINISHED,
+    GATHER,
     JUMP,
     LAUNCH,
     MISFIT,
@@ -354,6 +357,12 @@ def walk(context):  # type: ignore[no-untyped-def]
                 step = word(row, 5) - step
             base = word(pointers, word(row, 2))
             set_word(pointers, word(row, 3), base + step * word(row, 4))
+        elif opcode == GATHER:
+            size, rows = word(row, 4), word(row, 5)
+            order = word(pointers, word(row, 6)) + word(counters, word(row, 1)) * rows * 8
+            base, target = word(pointers, word(row, 2)), word(pointers, word(row, 3))
+            for k in range(rows):
+                copy_bytes(target + k * size, base + word(order, k) * size, size)
         elif opcode == UNLESS:
             if byte(word(pointers, word(row, 1))) == 0:
                 at = word(row, 2)

@@ -63,9 +63,9 @@ class _Context:
         program = executor.program
         count = len(program.buffers)
         self.arrays = len(program.inputs) + len(program.outputs)
-        #: one pointer per buffer, then the first entry of each stack of `run_loop`
-        self.pointers = np.zeros(count + self.arrays, np.int64)
-        self._loop: tuple[Binding, list[int], np.ndarray] | None = None
+        #: one pointer per buffer, then those of the stacks of `run_loop` and of its order
+        self.pointers = np.zeros(count + self.arrays + 1, np.int64)
+        self._loop: tuple[Binding, Sequence[tuple[int, int]], np.ndarray] | None = None
         widest = max((len(s.buffers) for s in executor.all_launches), default=0)
         self.local = np.zeros(widest + 1, np.int64)
         self.counters = np.zeros(executor.loops + 2, np.int64)
@@ -104,18 +104,18 @@ class _Context:
     def loop_over(
         self,
         binding: Binding,
-        stacks: Sequence[np.ndarray],
+        addresses: Sequence[int],
         numbers: Sequence[Sequence[int]],
+        moves: Sequence[tuple[int, int]],
         counter: int,
     ) -> np.ndarray:
-        """The code that walks the entries of these stacks; the last one made is kept."""
-        first = len(self.pointers) - self.arrays
-        self.pointers[first : first + len(stacks)] = [stack.ctypes.data for stack in stacks]
-        strides = [stack.strides[0] for stack in stacks]
+        """The code that walks the arrays at these addresses; the last one made is kept."""
+        first = len(self.pointers) - self.arrays - 1
+        self.pointers[first : first + len(addresses)] = addresses
         known = self._loop
-        if known is None or known[0] is not binding or known[1] != strides:
-            code = loop_code(binding.code, numbers, strides, first, counter)
-            known = self._loop = binding, strides, code
+        if known is None or known[0] is not binding or known[1] != moves:
+            code = loop_code(binding.code, numbers, moves, first, counter)
+            known = self._loop = binding, moves, code
         return known[2]
 
     def start(self, code: np.ndarray, profile: int = 0, looping: bool = False) -> None:
@@ -208,7 +208,11 @@ class Executor:
             self._contexts.append(context)
 
     def run_loop(
-        self, stacks: Sequence[np.ndarray], count: int, keep_all: bool = False
+        self,
+        stacks: Sequence[np.ndarray],
+        count: int,
+        keep_all: bool = False,
+        order: np.ndarray | None = None,
     ) -> list[np.ndarray]:
         """Run `count` times without Python in between, each time with the next entry of the stacks.
 
@@ -218,25 +222,36 @@ class Executor:
             stacks: one array per program input, of its dtype, with an axis of runs in front; a
                 stride of 0 there feeds every run the same.
             keep_all: return the outputs of all runs, stacked; else those of the last.
+            order: int64, (runs, rows): the stacks are arrays of rows instead, and run k is fed the
+                rows order[k] of each.
 
         Raises:
             DTypeError, ShapeError: an array does not fit its input.
             IndexOutOfRange: data-dependent index; earlier runs have changed the variables.
         """
-        if count < 1 or any(len(stack) != count for stack in stacks):
-            lengths = [len(stack) for stack in stacks]
-            raise GraphError(f"{self.program.name}: {count} runs over stacks of {lengths} entries")
+        if order is None:
+            self._check_lengths(stacks, count)
         stacks = [_with_plain_entries(stack) for stack in stacks]
-        arrays = self._checked([stack[0, ...] for stack in stacks])
+        if order is None:
+            arrays = [stack[0, ...] for stack in stacks]
+        else:
+            order = self._checked_order(order, stacks, count)
+            arrays = [np.empty((order.shape[1], *rows.shape[1:]), rows.dtype) for rows in stacks]
+        arrays = self._checked(arrays)
         binding = self._binding(tuple(array.shape for array in arrays))
         context = self._borrow(binding)
         entries = count if keep_all else 1
         kept = [np.empty((entries, *shape), dtype) for shape, dtype in binding.outputs]
         outputs = [stack[0, ...] for stack in kept]
-        moving = [*stacks, *kept] if keep_all else stacks
+        gathered = 0 if order is None else order.shape[1]
+        moves = [(stack.strides[0], gathered) for stack in stacks]
+        moves += [(stack.strides[0] if keep_all else 0, 0) for stack in kept]
+        addresses = [stack.ctypes.data for stack in (*stacks, *kept)]
+        if order is not None:
+            addresses.append(order.ctypes.data)
         try:
             self._hand_over(context, arrays, outputs)
-            code = context.loop_over(binding, moving, self._numbers, self.loops)
+            code = context.loop_over(binding, addresses, self._numbers, moves, self.loops)
             code[[0, -1], 2] = count
             context.start(code, looping=True)
             self._go(context, binding)
@@ -244,6 +259,29 @@ class Executor:
             context.start(binding.code)
             self._contexts.append(context)
         return kept if keep_all else outputs
+
+    def _check_lengths(self, stacks: Sequence[np.ndarray], count: int) -> None:
+        if count < 1 or any(len(stack) != count for stack in stacks):
+            lengths = [len(stack) for stack in stacks]
+            raise GraphError(f"{self.program.name}: {count} runs over stacks of {lengths} entries")
+
+    def _checked_order(
+        self, order: np.ndarray, stacks: Sequence[np.ndarray], count: int
+    ) -> np.ndarray:
+        """Row numbers that the native code, which does not look, can follow."""
+        order = np.ascontiguousarray(order, np.int64)
+        rows = min((len(stack) for stack in stacks), default=0)
+        if order.ndim != 2 or len(order) != count or not order.size:
+            raise GraphError(
+                f"{self.program.name}: {count} runs in an order of shape {order.shape}; expected "
+                "(runs, rows), at least one each"
+            )
+        if order.min() < 0 or order.max() >= rows:
+            raise IndexOutOfRange(
+                f"{self.program.name}: the order holds {order.min()}..{order.max()}; expected row "
+                f"numbers in 0..{rows - 1}"
+            )
+        return order
 
     def _checked(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         if len(inputs) != len(self.program.inputs):

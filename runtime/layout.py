@@ -1,7 +1,7 @@
 """Words of the driver's tables, shared by the code that writes them and the code that runs them."""
 
 #: opcodes of the driver's rows
-LAUNCH, COPY, UNLESS, JUMP, BEGIN, NEXT, SLICE = range(1, 8)
+LAUNCH, COPY, UNLESS, JUMP, BEGIN, NEXT, SLICE, GATHER = range(1, 9)
 
 #: words of one row
 ROW = 12

@@ -360,3 +360,33 @@ def test_examples_in_docstrings(module):
     result = doctest.testmod(importlib.import_module(f"graphflow.{module}"))
     assert result.attempted > 0
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("mode", ["compiled", "interpret", "debug", "nanguard"])
+def test_run_many_is_a_loop_of_calls(mode):
+    x, total = gf.placeholder(("n",), name="x"), gf.variable(np.float32(0))
+    f = gf.function([x], {"sum": gf.sum(x), "x": x}, [(total, total + gf.max(x))], mode=mode)
+    got = f.run_many([[1, 2], [3, 4], [5, 6]], keep_all=True)
+    assert got["sum"].tolist() == [3, 7, 11]
+    assert got["x"].tolist() == [[1, 2], [3, 4], [5, 6]]
+    assert total.value == 12
+    assert f.run_many([[1, 2], [3, 4]])["sum"] == 7
+    got = f.run_many([10, 20, 30], order=[[2, 0], [1, 1]], keep_all=True)
+    assert got["sum"].tolist() == [40, 40]
+    assert total.value == 12 + 6 + 50
+    count = gf.function([], total, [(total, total + 1)], mode=mode)
+    assert count.run_many(count=5) == 72
+
+
+def test_run_many_says_what_does_not_fit():
+    x, y = gf.placeholder((2,), name="x"), gf.placeholder((), name="y")
+    f = gf.function([x, y], gf.sum(x) + y)
+    with pytest.raises(GraphError, match=r"\[1, 2\] entries"):
+        f.run_many([[1, 2]], [1, 2])
+    with pytest.raises(GraphError, match=r"\[0\] entries"):
+        f.run_many(np.zeros((0, 2)), np.zeros(0))
+    with pytest.raises(ShapeError, match="expected 2 axes"):
+        f.run_many([1, 2], [1])
+    rows = gf.placeholder(("n",), name="rows")
+    with pytest.raises(IndexError, match="row numbers"):
+        gf.function([rows], rows * 2).run_many([1, 2], order=[[0, 2]])

@@ -88,7 +88,7 @@ class CallbackList:
 
     def __init__(self, callbacks: Iterable[Callback], model: Any, params: dict[str, Any]):
         self.callbacks = list(callbacks)
-        self.model = model
+        self.model, self.params = model, params
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise GraphError(
@@ -103,6 +103,7 @@ class CallbackList:
         if found is None:
             found = History()
             found.set_model(self.model)
+            found.set_params(self.params)
             self.callbacks.append(found)
         return found
 

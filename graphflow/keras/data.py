@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 
 from graphflow.compiler.dims import Size
-from graphflow.errors import DTypeError, GraphError, ShapeError
+from graphflow.errors import DTypeError, GraphError, IndexOutOfRange, ShapeError
+from graphflow.function import Function
 from graphflow.keras.symbolic import KerasTensor, static_shape
 from graphflow.tensor import Tensor
 
-#: bytes of rows that are copied ahead of the steps that read them: they stay in a core's cache
+#: bytes of rows that are cast ahead of the steps that read them: they stay in a core's cache
 STAGING = 1 << 20
 
 
 class Batches:
-    """Rows of several arrays, several batches at a time, cast to the dtypes of a function.
+    """Rows of several arrays, batch by batch, for a function with inputs of some dtypes.
 
-    Rows that stand in memory as the function needs them are not copied; others are, into buffers
-    that are used again.
+    Rows that are in memory as the function needs them are not copied; others are cast, some batches
+    at a time, into buffers that are used again.
     """
 
     def __init__(self, arrays: Sequence[np.ndarray], dtypes: Sequence[str], batch_size: int):
@@ -31,61 +32,65 @@ class Batches:
         self.dtypes = [np.dtype(name) for name in dtypes]
         self.rows = len(arrays[0])
         self.batch_size = min(batch_size, self.rows)
-        self._buffers: dict[int, np.ndarray] = {}
+        self._ready = all(
+            array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned
+            for array, dtype in zip(self.arrays, self.dtypes, strict=True)
+        )
+        row_bytes = sum(
+            math.prod(array.shape[1:]) * dtype.itemsize
+            for array, dtype in zip(self.arrays, self.dtypes, strict=True)
+        )
+        self._most = max(1, STAGING // max(1, row_bytes * self.batch_size))
+        self._buffers: list[np.ndarray] = []
 
     def __len__(self) -> int:
         return math.ceil(self.rows / self.batch_size)
 
-    def stacks(
-        self, first: int, most: int, order: np.ndarray | None = None
-    ) -> tuple[list[np.ndarray], int]:
-        """Some batches from number `first` on, each array as (batches, rows, ...); and their count.
+    def run(
+        self,
+        function: Function,
+        first: int,
+        most: int,
+        order: np.ndarray | None = None,
+        keep_all: bool = False,
+    ) -> tuple[Any, int]:
+        """Call the function for some batches from number `first` on; its results, and how many.
 
         Args:
-            most: how many are wanted; there are fewer where the buffers are full, and a smaller
-                last batch comes alone.
+            most: how many are wanted; a smaller last batch comes alone.
             order: of the rows; as they lie by default.
-
-        Returns: arrays that are valid until the next call.
+            keep_all: see `Function.run_many`.
         """
-        count = self.rows // self.batch_size - first
-        if count < 1:
-            count, size = 1, self.rows - first * self.batch_size
-        else:
-            size = self.batch_size
-        copied = [order is not None or not self._is_ready(k) for k in range(len(self.arrays))]
-        bytes_each = sum(
-            size * math.prod(array.shape[1:]) * dtype.itemsize
-            for array, dtype, copy in zip(self.arrays, self.dtypes, copied, strict=True)
-            if copy
-        )
-        count = min(count, most, max(1, STAGING // max(1, bytes_each)))
-        begin = first * self.batch_size
+        begin, size = first * self.batch_size, self.batch_size
+        count = min((self.rows - begin) // size, most)
+        if count == 0:
+            count, size = 1, self.rows - begin
+        if not self._ready:
+            count = min(count, self._most)
         rows: Any = slice(begin, begin + count * size)
-        rows = rows if order is None else order[rows]
-        stacks = []
-        for number, array in enumerate(self.arrays):
-            part = self._copied(number, rows, count * size) if copied[number] else array[rows]
-            stacks.append(part.reshape(count, size, *array.shape[1:]))
-        return stacks, count
+        if order is not None:
+            rows = order[rows]
+            if self._ready:
+                table = rows.reshape(count, size)
+                return function.run_many(*self.arrays, order=table, keep_all=keep_all), count
+        parts = [array[rows] for array in self.arrays] if self._ready else self._cast(rows)
+        stacks = [part.reshape(count, size, *part.shape[1:]) for part in parts]
+        return function.run_many(*stacks, keep_all=keep_all), count
 
-    def _is_ready(self, number: int) -> bool:
-        array = self.arrays[number]
-        flags = array.flags
-        return array.dtype == self.dtypes[number] and flags.c_contiguous and flags.aligned
-
-    def _copied(self, number: int, rows: Any, count: int) -> np.ndarray:
-        array, dtype = self.arrays[number], self.dtypes[number]
-        buffer = self._buffers.get(number)
-        if buffer is None or len(buffer) < count:
-            buffer = self._buffers[number] = np.empty((count, *array.shape[1:]), dtype)
-        buffer = buffer[:count]
-        if not isinstance(rows, slice) and array.dtype == dtype:
-            # "clip" spares a second copy; the rows are within bounds.
-            np.take(array, rows, axis=0, out=buffer, mode="clip")
-        else:
-            np.copyto(buffer, array[rows], casting="unsafe")
-        return buffer
+    def _cast(self, rows: Any) -> list[np.ndarray]:
+        """Rows of every array, in its dtype; valid until the next call."""
+        if not self._buffers:
+            longest = min(self._most * self.batch_size, self.rows)
+            self._buffers = [
+                np.empty((longest, *array.shape[1:]), dtype)
+                for array, dtype in zip(self.arrays, self.dtypes, strict=True)
+            ]
+        parts = []
+        for array, buffer in zip(self.arrays, self._buffers, strict=True):
+            chosen = array[rows]
+            np.copyto(buffer[: len(chosen)], chosen, casting="unsafe")
+            parts.append(buffer[: len(chosen)])
+        return parts
 
 
 def as_rows(value: Any, label: str) -> np.ndarray:
@@ -251,7 +256,19 @@ def _as_labels(label: str, y: np.ndarray, output: Sequence[int | None]) -> np.nd
         if not np.array_equal(rounded, y):
             raise DTypeError(f"{label} holds {y.dtype} that are no whole numbers; expected labels")
         y = rounded
-    return y.astype("int64", copy=False)
+    labels = y.astype("int64", copy=False)
+    classes = output[-1]
+    if classes is None:
+        return labels
+    outside = (labels < 0) | (labels >= classes)
+    if outside.any():
+        place = tuple(int(i) for i in np.argwhere(outside)[0])
+        shown = place[0] if len(place) == 1 else place
+        raise IndexOutOfRange(
+            f"{label}[{shown}] is the label {labels[place]}; expected 0..{classes - 1}, the "
+            f"output has {classes} classes. Count labels from 0, or use as many units as classes"
+        )
+    return labels
 
 
 def sample_weights(

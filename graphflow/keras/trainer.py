@@ -57,11 +57,10 @@ def run_pass(
     parts = []
     done, most = 0, 1
     while done < len(batches):
-        stacks, count = batches.stacks(done, most, order)
         if stepwise:
             told.call(f"on_{kind}_batch_begin", done)
         begin = time.perf_counter()
-        outputs = step.run_many(*stacks, keep_all=kind == "predict")
+        outputs, count = batches.run(step, done, most, order, keep_all=kind == "predict")
         seconds = time.perf_counter() - begin
         if kind == "predict":
             parts.append(outputs)
@@ -368,7 +367,7 @@ class Trainer:
         arrays, kinds = self._arrays(x, y, weight, classes)
         step = self._step(training, arrays, kinds)
         batches = Batches(arrays, [node.dtype for node in step.inputs], len(arrays[0]))
-        step.run_many(*batches.stacks(0, 1)[0])
+        batches.run(step, 0, 1)
         results = self.steps.results()
         if return_dict:
             return results

@@ -172,6 +172,30 @@ def test_run_loop_refuses_stacks_of_other_lengths():
     np.testing.assert_array_equal(total.value, np.zeros(3))
 
 
+def test_run_loop_gathers_rows_in_an_order():
+    x = gf.placeholder(("n", 5), name="x")
+    k = gf.placeholder(("n",), "uint8", name="k")
+    total = gf.variable(np.zeros(5, "f4"))
+    f = gf.function([x, k], [x, k], updates=[(total, total * 2 + gf.sum(x, axis=0))])
+    rng = np.random.default_rng(5)
+    data, labels = rng.normal(size=(40, 5)).astype("f4"), np.arange(40, dtype="u1")
+    order = rng.integers(0, 40, (7, 3))
+    executor = executor_of(f)
+    rows, picked = executor.run_loop([data, labels], 7, keep_all=True, order=order)
+    np.testing.assert_array_equal(rows, data[order])
+    np.testing.assert_array_equal(picked, labels[order])
+    looped, total.value = total.value, np.zeros(5)
+    for numbers in order:
+        executor([data[numbers], labels[numbers]])
+    np.testing.assert_array_equal(looped, total.value)
+    for bad in (order + 38, order - 40):
+        with pytest.raises(IndexError, match=r"row numbers in 0\.\.39"):
+            executor.run_loop([data, labels], 7, order=bad)
+    with pytest.raises(GraphError, match=r"expected \(runs, rows\)"):
+        executor.run_loop([data, labels], 7, order=order[0])
+    np.testing.assert_array_equal(looped, total.value)
+
+
 def test_an_index_error_in_a_loop_names_the_run():
     table = gf.variable(np.zeros((4, 2), "f4"), name="table")
     rows = gf.placeholder(("n",), "int64", name="rows")
