@@ -73,11 +73,12 @@ class Row:
 
     @property
     def ratio_range(self) -> tuple[float, float]:
-        """Quartiles of the ratios of rounds that ran next to each other."""
+        """Quartiles of the ratios of rounds that ran next to each other; NaN with fewer than 2."""
         best = self.best_peer
-        if not best or len(self.ours.seconds) < 2:
+        if not best or min(len(self.ours.seconds), len(self.cells[best].seconds)) < 2:
             return math.nan, math.nan
-        pairs = zip(self.ours.seconds, self.cells[best].seconds, strict=True)
+        # A side that takes long at its first call has fewer of them.
+        pairs = zip(self.ours.seconds, self.cells[best].seconds, strict=False)
         low, _, high = statistics.quantiles([a / b for a, b in pairs], n=4, method="inclusive")
         return low, high
 
