@@ -40,6 +40,18 @@ def test_inference_of_a_saved_file(tmp_path):
     assert "[0 0 0 0]" in done.stdout
 
 
+def test_digits_cnn_learns_and_is_loaded_again():
+    done = run("examples/digits_cnn.py", "3")
+    assert done.returncode == 0, done.stderr
+    assert "accuracy 0.9" in done.stdout and "predicts the same: True" in done.stdout
+
+
+def test_every_example_is_described():
+    text = (ROOT / "examples" / "README.md").read_text(encoding="utf-8")
+    scripts = {p.name for p in (ROOT / "examples").glob("*.py")} - {"mnist_or_digits.py"}
+    assert {name for name in scripts if name not in text} == set()
+
+
 @pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "examples").glob("seed_*.py")))
 def test_seed_programs(script):
     done = run(f"examples/{script}")
