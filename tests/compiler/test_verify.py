@@ -58,162 +58,6 @@ class Unregistered(Op):
         return x
 
 
-def broken_graphs():
-    """name -> (graph, what the message says of the thing that is wrong)."""
-    other, tanh, inner = leaf(name="other"), ops.tanh(X), leaf(name="inner")
-    plain = Graph((inner,), (ops.tanh(inner),))
-    summed = Graph((inner,), (ops.sum(inner, axes=(0,)),))
-    wide = leaf(dtype="float64", name="wide")
-    scalar = leaf(shape=(), dtype="float32", name="scalar")
-    return {
-        "shape": (
-            Graph((X,), (node(TANH, spec=X.spec.with_shape((9,))),)),
-            r"<tanh float32\(9,\)> .*inference gives, float32\(4, 6\)",
-        ),
-        "dtype": (
-            Graph((X,), (node(TANH, spec=X.spec.with_dtype("float64")),)),
-            r"<tanh float64\(4, 6\)> .*inference gives, float32\(4, 6\)",
-        ),
-        "named dim": (
-            Graph((X,), (node(TANH, spec=X.spec.with_shape((4, N))),)),
-            r"<tanh float32\(4, n\)> .*inference gives, float32\(4, 6\)",
-        ),
-        "rank": (
-            Graph((X,), (node("sum", attrs={"axes": (0,)}, spec=SCALAR),)),
-            r"<sum float32\(\)> .*inference gives, float32\(6,\)",
-        ),
-        "negative size": (
-            Graph((X,), (node("full", (), FULL, TensorSpec("float32", (-1,))),)),
-            r"<full float32\(-1,\)> .*impossible spec float32\(-1,\)",
-        ),
-        "unknown dtype": (
-            Graph((X,), (node(TANH, spec=X.spec.with_dtype("complex64")),)),
-            r"<tanh .*impossible spec complex64",
-        ),
-        "what inference refuses": (
-            Graph((X,), (node("logical_not"),)),
-            r"<logical_not .*refused by inference: logical_not: takes bool dtypes, got float32",
-        ),
-        "mixed dtypes": (
-            Graph((X, I), (node("add", (X, I)),)),
-            r"<add .*operands have dtypes float32 and int32",
-        ),
-        "sizes that do not fit": (
-            Graph((X, I), (node("reshape", (X,), {"shape": (5,)}),)),
-            r"<reshape .*\(4, 6\) has 24 elements, \(5,\) has 5",
-        ),
-        "inner sizes of a product": (
-            Graph((X,), (node("matmul", (X, X), {"transpose_a": False, "transpose_b": False}),)),
-            r"<matmul .*refused by inference: .*6.*4",
-        ),
-        "axis out of range": (
-            Graph((X,), (node("sum", attrs={"axes": (7,)}, spec=SCALAR),)),
-            r"<sum .*refused by inference: .*7",
-        ),
-        "extra attribute": (
-            Graph((X,), (node(TANH, attrs={"axis": 1}),)),
-            r"<tanh .*attributes \['axis'\]; expected \[\]",
-        ),
-        "missing attribute": (
-            Graph((X,), (node("sum", spec=SCALAR),)),
-            r"<sum .*attributes \[\]; expected \['axes'\]",
-        ),
-        "unsorted axes": (
-            Graph((X,), (node("sum", attrs={"axes": (1, 0)}, spec=SCALAR),)),
-            r"<sum .*axes \(1, 0\) are not sorted",
-        ),
-        "axes that cannot be hashed": (
-            Graph((X,), (node("sum", attrs={"axes": [0, 1]}, spec=SCALAR),)),
-            r"<sum .*axes=\[0, 1\], which is not hashable",
-        ),
-        "one axis as a number": (
-            Graph((X,), (node("sum", attrs={"axes": 0}, spec=TensorSpec("float32", (6,))),)),
-            r"<sum .*'axes': 0.*canonical form is \{'axes': \(0,\)\}",
-        ),
-        "value of another dtype": (
-            Graph((), (node("full", (), {**FULL, "value": 1}, SCALAR),)),
-            r"<full .*'value': 1\}; the canonical form is .*'value': 1\.0",
-        ),
-        "too many inputs": (
-            Graph((X,), (node(TANH, (X, X)),)), r"<tanh .*has 2 inputs; expected 1 to 1",
-        ),
-        "too few inputs": (
-            Graph((X,), (node("add"),)), r"<add .*has 1 inputs; expected 2 to 2",
-        ),
-        "unregistered op": (
-            Graph((X,), (node(Unregistered()),)), r"<tanh .*op that is not registered",
-        ),
-        "placeholder that is no input": (
-            Graph((X,), (ops.tanh(other),)),
-            r"<other .*\[listing.py:\d+\] is a placeholder and no input",
-        ),
-        "input that is no placeholder": (
-            Graph((W,), (W,)), r"<w .*\[test_verify.py:\d+\] is an input and no placeholder",
-        ),
-        "input twice": (Graph((X, X), (tanh,)), r"<x .*listed as an input twice"),
-        "update of no variable": (
-            Graph((X,), (), ((X, X),)), r"<x .*is updated and no variable",
-        ),
-        "two updates": (Graph((X,), (), ((W, X), (W, tanh))), r"<w .*is updated twice"),
-        "update of another shape": (
-            Graph((X,), (), ((W, ops.sum(X, axes=(0,))),)),
-            r"<w .*cannot be updated with <sum float32\(6,\)>",
-        ),
-        "update of another dtype": (
-            Graph((X,), (), ((W, ops.cast(X, dtype="float64")),)),
-            r"<w .*cannot be updated with <cast float64\(4, 6\)>",
-        ),
-        "input after its reader": (listed(tanh, X), r"<tanh .*comes before its input <x "),
-        "input not listed": (listed(tanh), r"<tanh .*comes before its input <x "),
-        "node twice": (listed(X, tanh, tanh), r"<tanh .*is listed twice"),
-        "result not listed": (
-            replace_nodes(Graph((X,), (tanh,)), (X,)), r"<tanh .*is a result and not among",
-        ),
-        "several values as a result": (
-            Graph((X,), (two_results(),)), r"<cond .*is several values",
-        ),
-        "several values as one": (
-            Graph((X,), (node(TANH, (two_results(),)),)), r"<tanh .*several values as one, <cond",
-        ),
-        "one value as several": (
-            Graph((X,), (node("project", (X,), {"index": 0}),)),
-            r"<project .*reads a single value, <x",
-        ),
-        "a result that is not there": (
-            Graph((X,), (node("project", (two_results(),), {"index": 9}),)),
-            r"<project .*there is no result 9",
-        ),
-        "a body with a wrong shape": (
-            scanning(Graph((X,), (node(TANH, spec=SCALAR),))),
-            r"in body of scan: <tanh float32\(\)> .*inference gives, float32\(4, 6\)",
-        ),
-        "a body that reads what is outside": (
-            scanning(Graph((inner,), (ops.tanh(other),))),
-            r"in body of scan: <other .*is a placeholder and no input",
-        ),
-        "a body that holds a variable": (
-            scanning(Graph((inner,), (ops.add(inner, W),))),
-            r"<scan .*the body holds variables",
-        ),
-        "a carry that changes its shape": (
-            scanning(summed), r"<scan .*new carry 0 is \(6,\), expected \(4, 6\)",
-        ),
-        "a carry of another dtype than its operand": (
-            scanning(Graph((wide,), (wide,))), r"<scan .*operand 0 of the body is float32",
-        ),
-        "a choice by a number": (
-            choosing(scalar, plain, plain), r"<cond .*predicate is float32\(\)",
-        ),
-        "branches of different shapes": (
-            choosing(full_true(), plain, summed), r"<cond .*value 0 of otherwise is \(6,\)",
-        ),
-        "a broken branch": (
-            choosing(full_true(), plain, Graph((inner,), (node(TANH, (inner,), spec=SCALAR),))),
-            r"in otherwise of cond: <tanh float32\(\)>",
-        ),
-    }  # fmt: skip
-
-
 def replace_nodes(graph, nodes):
     graph.__dict__["nodes"] = nodes
     return graph
@@ -229,7 +73,159 @@ def full_true():
     return ops.full(shape=(), value=True, dtype="bool")
 
 
-GRAPHS = broken_graphs()
+other, tanh, inner = leaf(name="other"), ops.tanh(X), leaf(name="inner")
+plain = Graph((inner,), (ops.tanh(inner),))
+summed = Graph((inner,), (ops.sum(inner, axes=(0,)),))
+wide = leaf(dtype="float64", name="wide")
+scalar = leaf(shape=(), dtype="float32", name="scalar")
+#: name -> (graph, what the message says of the thing that is wrong).
+GRAPHS = {
+    "shape": (
+        Graph((X,), (node(TANH, spec=X.spec.with_shape((9,))),)),
+        r"<tanh float32\(9,\)> .*inference gives, float32\(4, 6\)",
+    ),
+    "dtype": (
+        Graph((X,), (node(TANH, spec=X.spec.with_dtype("float64")),)),
+        r"<tanh float64\(4, 6\)> .*inference gives, float32\(4, 6\)",
+    ),
+    "named dim": (
+        Graph((X,), (node(TANH, spec=X.spec.with_shape((4, N))),)),
+        r"<tanh float32\(4, n\)> .*inference gives, float32\(4, 6\)",
+    ),
+    "rank": (
+        Graph((X,), (node("sum", attrs={"axes": (0,)}, spec=SCALAR),)),
+        r"<sum float32\(\)> .*inference gives, float32\(6,\)",
+    ),
+    "negative size": (
+        Graph((X,), (node("full", (), FULL, TensorSpec("float32", (-1,))),)),
+        r"<full float32\(-1,\)> .*impossible spec float32\(-1,\)",
+    ),
+    "unknown dtype": (
+        Graph((X,), (node(TANH, spec=X.spec.with_dtype("complex64")),)),
+        r"<tanh .*impossible spec complex64",
+    ),
+    "what inference refuses": (
+        Graph((X,), (node("logical_not"),)),
+        r"<logical_not .*refused by inference: logical_not: takes bool dtypes, got float32",
+    ),
+    "mixed dtypes": (
+        Graph((X, I), (node("add", (X, I)),)),
+        r"<add .*operands have dtypes float32 and int32",
+    ),
+    "sizes that do not fit": (
+        Graph((X, I), (node("reshape", (X,), {"shape": (5,)}),)),
+        r"<reshape .*\(4, 6\) has 24 elements, \(5,\) has 5",
+    ),
+    "inner sizes of a product": (
+        Graph((X,), (node("matmul", (X, X), {"transpose_a": False, "transpose_b": False}),)),
+        r"<matmul .*refused by inference: .*6.*4",
+    ),
+    "axis out of range": (
+        Graph((X,), (node("sum", attrs={"axes": (7,)}, spec=SCALAR),)),
+        r"<sum .*refused by inference: .*7",
+    ),
+    "extra attribute": (
+        Graph((X,), (node(TANH, attrs={"axis": 1}),)),
+        r"<tanh .*attributes \['axis'\]; expected \[\]",
+    ),
+    "missing attribute": (
+        Graph((X,), (node("sum", spec=SCALAR),)),
+        r"<sum .*attributes \[\]; expected \['axes'\]",
+    ),
+    "unsorted axes": (
+        Graph((X,), (node("sum", attrs={"axes": (1, 0)}, spec=SCALAR),)),
+        r"<sum .*axes \(1, 0\) are not sorted",
+    ),
+    "axes that cannot be hashed": (
+        Graph((X,), (node("sum", attrs={"axes": [0, 1]}, spec=SCALAR),)),
+        r"<sum .*axes=\[0, 1\], which is not hashable",
+    ),
+    "one axis as a number": (
+        Graph((X,), (node("sum", attrs={"axes": 0}, spec=TensorSpec("float32", (6,))),)),
+        r"<sum .*'axes': 0.*canonical form is \{'axes': \(0,\)\}",
+    ),
+    "value of another dtype": (
+        Graph((), (node("full", (), {**FULL, "value": 1}, SCALAR),)),
+        r"<full .*'value': 1\}; the canonical form is .*'value': 1\.0",
+    ),
+    "too many inputs": (
+        Graph((X,), (node(TANH, (X, X)),)), r"<tanh .*has 2 inputs; expected 1 to 1",
+    ),
+    "too few inputs": (
+        Graph((X,), (node("add"),)), r"<add .*has 1 inputs; expected 2 to 2",
+    ),
+    "unregistered op": (
+        Graph((X,), (node(Unregistered()),)), r"<tanh .*op that is not registered",
+    ),
+    "placeholder that is no input": (
+        Graph((X,), (ops.tanh(other),)),
+        r"<other .*\[listing.py:\d+\] is a placeholder and no input",
+    ),
+    "input that is no placeholder": (
+        Graph((W,), (W,)), r"<w .*\[test_verify.py:\d+\] is an input and no placeholder",
+    ),
+    "input twice": (Graph((X, X), (tanh,)), r"<x .*listed as an input twice"),
+    "update of no variable": (
+        Graph((X,), (), ((X, X),)), r"<x .*is updated and no variable",
+    ),
+    "two updates": (Graph((X,), (), ((W, X), (W, tanh))), r"<w .*is updated twice"),
+    "update of another shape": (
+        Graph((X,), (), ((W, ops.sum(X, axes=(0,))),)),
+        r"<w .*cannot be updated with <sum float32\(6,\)>",
+    ),
+    "update of another dtype": (
+        Graph((X,), (), ((W, ops.cast(X, dtype="float64")),)),
+        r"<w .*cannot be updated with <cast float64\(4, 6\)>",
+    ),
+    "input after its reader": (listed(tanh, X), r"<tanh .*comes before its input <x "),
+    "input not listed": (listed(tanh), r"<tanh .*comes before its input <x "),
+    "node twice": (listed(X, tanh, tanh), r"<tanh .*is listed twice"),
+    "result not listed": (
+        replace_nodes(Graph((X,), (tanh,)), (X,)), r"<tanh .*is a result and not among",
+    ),
+    "several values as a result": (
+        Graph((X,), (two_results(),)), r"<cond .*is several values",
+    ),
+    "several values as one": (
+        Graph((X,), (node(TANH, (two_results(),)),)), r"<tanh .*several values as one, <cond",
+    ),
+    "one value as several": (
+        Graph((X,), (node("project", (X,), {"index": 0}),)),
+        r"<project .*reads a single value, <x",
+    ),
+    "a result that is not there": (
+        Graph((X,), (node("project", (two_results(),), {"index": 9}),)),
+        r"<project .*there is no result 9",
+    ),
+    "a body with a wrong shape": (
+        scanning(Graph((X,), (node(TANH, spec=SCALAR),))),
+        r"in body of scan: <tanh float32\(\)> .*inference gives, float32\(4, 6\)",
+    ),
+    "a body that reads what is outside": (
+        scanning(Graph((inner,), (ops.tanh(other),))),
+        r"in body of scan: <other .*is a placeholder and no input",
+    ),
+    "a body that holds a variable": (
+        scanning(Graph((inner,), (ops.add(inner, W),))),
+        r"<scan .*the body holds variables",
+    ),
+    "a carry that changes its shape": (
+        scanning(summed), r"<scan .*new carry 0 is \(6,\), expected \(4, 6\)",
+    ),
+    "a carry of another dtype than its operand": (
+        scanning(Graph((wide,), (wide,))), r"<scan .*operand 0 of the body is float32",
+    ),
+    "a choice by a number": (
+        choosing(scalar, plain, plain), r"<cond .*predicate is float32\(\)",
+    ),
+    "branches of different shapes": (
+        choosing(full_true(), plain, summed), r"<cond .*value 0 of otherwise is \(6,\)",
+    ),
+    "a broken branch": (
+        choosing(full_true(), plain, Graph((inner,), (node(TANH, (inner,), spec=SCALAR),))),
+        r"in otherwise of cond: <tanh float32\(\)>",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", GRAPHS)
@@ -322,158 +318,156 @@ def stacked(offsets, size):
     return dict.fromkeys(offsets, 0), size
 
 
-def broken_programs():
-    """name -> (program, what the message says of the thing that is wrong)."""
-    launch, loop = PROGRAM.steps[index_of(Launch)], PROGRAM.steps[index_of(Loop)]
-    copy, row = PROGRAM.steps[index_of(Copy)], loop.sliced[0]
-    temp, output = longest_temp(), buffer_number("output")
-    status, constant = buffer_number("status"), buffer_number("constant")
-    first, last = PROGRAM.buffers[temp].lifetime
-    stray = gf.placeholder(("stray",)).shape[0]
-    kernel = PROGRAM.kernels[0]
-
-    def row_with(**changes):
-        return with_step(Loop, sliced=(replace(row, **changes), *loop.sliced[1:]))
-
-    return {
-        "kernel out of range": (with_step(Launch, kernel=99), "take: there is no kernel 99"),
-        "negative kernel": (with_step(Launch, kernel=-1), "take: there is no kernel -1"),
-        "buffer out of range": (
-            with_step(Launch, buffers=(*launch.buffers[:-1], 999)), "take: there is no b999",
-        ),
-        "negative buffer": (
-            with_step(Launch, buffers=(*launch.buffers[:-1], -1)), "take: there is no b-1",
-        ),
-        "a buffer too few": (
-            with_step(Launch, buffers=launch.buffers[:-1]), "take: .* 4 buffers, 3 are given",
-        ),
-        "a buffer too many": (
-            with_step(Launch, buffers=(*launch.buffers, 0)), "take: .* 4 buffers, 5 are given",
-        ),
-        "a dim too many": (
-            with_step(Launch, dims=(*launch.dims, 5)), "take: .* 1 dims, 2 are given",
-        ),
-        "a dim too few": (with_step(Launch, dims=()), "take: .* 1 dims, 0 are given"),
-        "an extent of a dim of no input": (
-            with_step(Launch, extent=stray), "take: stray .* is no dim of an input",
-        ),
-        "a cost of a dim of no input": (
-            with_step(Launch, cost=stray + 1), "take: stray in stray .* is no dim of an input",
-        ),
-        "negative extent": (with_step(Launch, extent=-1), "take: an extent of -1"),
-        "no grain": (with_step(Launch, grain=0), "take: a grain of 0"),
-        "failure not announced": (
-            with_step(Launch, can_fail=not launch.can_fail), "take: can_fail is False",
-        ),
-        "note out of range": (with_step(Launch, nodes=(999,)), "take: there is no note 999"),
-        "kernel without its entry": (
-            replace(PROGRAM, kernels=(replace(kernel, entry="f"), *PROGRAM.kernels[1:])),
-            f"the kernel {kernel.name} does not define f",
-        ),
-        "copy from nowhere": (with_step(Copy, source=-2), "copy: there is no b-2"),
-        "copy to nowhere": (with_step(Copy, target=999), "copy: there is no b999"),
-        "copy of another size": (
-            with_step(Copy, target=buffer_number("variable")), r"copy: b0 is .*, b\d+ is float32\(3",
-        ),
-        "copy into an input": (
-            with_step(Copy, target=copy.source), "copy: b0 may not be written, input 0",
-        ),
-        "copy into a constant": (
-            with_step(Copy, source=constant, target=constant),
-            f"copy: b{constant} may not be written, constant 0",
-        ),
-        "loop over a stray dim": (with_step(Loop, count=stray), "loop: stray .* no dim of an input"),
-        "loop of fewer than no passes": (with_step(Loop, count=-1), "loop: -1 passes"),
-        "loop past the end": (with_step(Loop, count=N + 100), "n [+] 100 rows .* leave b0"),
-        "row of a stray size": (row_with(row_bytes=stray), "loop: stray .* no dim of an input"),
-        "row of another base": (
-            row_with(base=temp), f"b{row.buffer} is a row of b{temp}, its alias is {row.base}",
-        ),
-        "row of another size": (row_with(row_bytes=4), f"b{row.buffer} is .* a row of 4 bytes"),
-        "row of another dtype": (
-            with_buffer(row.buffer, spec=TensorSpec("int32", (3,))), f"b{row.buffer} is int32",
-        ),
-        "row that is no buffer": (row_with(buffer=999), "loop: there is no b999"),
-        "broken step in a body": (
-            with_step(Loop, body=(*loop.body, Copy(0, 999))), "copy: there is no b999",
-        ),
-        "predicate of another dtype": (
-            with_step(Branch, predicate=buffer_number("input")), "the predicate b0 is float32",
-        ),
-        "predicate out of range": (with_step(Branch, predicate=999), "branch: there is no b999"),
-        "broken step in a branch": (
-            with_step(Branch, then=(Copy(998, 0),)), "copy: there is no b998",
-        ),
-        "broken step in the other branch": (
-            with_step(Branch, otherwise=(Copy(999, 0),)), "copy: there is no b999",
-        ),
-        "alias out of range": (
-            with_buffer(row.buffer, alias=999), f"b{row.buffer} shares the storage of b999",
-        ),
-        "alias of itself": (
-            with_buffer(row.buffer, alias=row.buffer),
-            f"b{row.buffer} shares the storage of b{row.buffer}, which is none before it",
-        ),
-        "kind of no owner": (with_buffer(temp, kind="heap"), f"b{temp} is of kind 'heap'"),
-        "slot of no input": (
-            with_buffer(buffer_number("input"), slot=7), "b0 is no input 7 of its spec",
-        ),
-        "input of another spec": (
-            with_buffer(buffer_number("input"), spec=SCALAR), "b0 is no input 0 of its spec",
-        ),
-        "variable of another spec": (
-            with_buffer(buffer_number("variable"), spec=SCALAR), r"b\d+ is no variable 0 of its",
-        ),
-        "constant of another dtype": (
-            with_buffer(constant, spec=SCALAR), f"b{constant} is no constant 0 of its spec",
-        ),
-        "output of another spec": (
-            replace(PROGRAM, outputs=(*PROGRAM.outputs[:-1], SCALAR)),
-            r"b\d+ is no output 3 of its spec",
-        ),
-        "output without a buffer": (
-            with_buffer(output, kind="temp", lifetime=(0, 99)), r"output \d has no buffer",
-        ),
-        "status of another size": (
-            with_buffer(status, spec=TensorSpec("int64", (2,))), f"b{status} holds the status",
-        ),
-        "written variable that is not there": (
-            replace(PROGRAM, written=frozenset({5})), "variable 5 is written and has no buffer",
-        ),
-        "used and without lifetime": (
-            with_buffer(temp, lifetime=None), f"b{temp} is used and has no lifetime",
-        ),
-        "lifetime begins late": (
-            with_buffer(temp, lifetime=(first + 1, last)),
-            f"b{temp} is used in {first}..{last} and alive in {first + 1}..{last}",
-        ),
-        "lifetime ends early": (
-            with_buffer(temp, lifetime=(first, last - 1)),
-            f"b{temp} is used in {first}..{last} and alive in {first}..{last - 1}",
-        ),
-        "note of no buffer": (
-            replace(PROGRAM, notes=(*PROGRAM.notes[:-1], replace(PROGRAM.notes[-1], buffer=999))),
-            f"the note of {PROGRAM.notes[-1].name} speaks of b999",
-        ),
-        "temps on each other": (with_offsets(stacked), r"b\d+ and b\d+ overlap while both are alive"),
-        "temp without a place": (
-            with_offsets(lambda offsets, size: ({}, size)), r"b\d+ has no place in the arena",
-        ),
-        "arena too small": (
-            with_offsets(lambda offsets, size: (offsets, size - 64)), r"b\d+ lies at \d+, \d+ bytes",
-        ),
-        "offset below the arena": (
-            with_offsets(lambda offsets, size: ({k: v - 64 for k, v in offsets.items()}, size)),
-            r"b\d+ lies at -64",
-        ),
-        "offset not aligned": (
-            with_offsets(lambda offsets, size: ({k: v + 4 for k, v in offsets.items()}, size + 64)),
-            r"b\d+ lies at 4,",
-        ),
-    }  # fmt: skip
+launch, loop = PROGRAM.steps[index_of(Launch)], PROGRAM.steps[index_of(Loop)]
+copy, row = PROGRAM.steps[index_of(Copy)], loop.sliced[0]
+temp, output = longest_temp(), buffer_number("output")
+status, constant = buffer_number("status"), buffer_number("constant")
+first, last = PROGRAM.buffers[temp].lifetime
+stray = gf.placeholder(("stray",)).shape[0]
+kernel = PROGRAM.kernels[0]
 
 
-PROGRAMS = broken_programs()
+def row_with(**changes):
+    return with_step(Loop, sliced=(replace(row, **changes), *loop.sliced[1:]))
+
+
+#: name -> (program, what the message says of the thing that is wrong).
+PROGRAMS = {
+    "kernel out of range": (with_step(Launch, kernel=99), "take: there is no kernel 99"),
+    "negative kernel": (with_step(Launch, kernel=-1), "take: there is no kernel -1"),
+    "buffer out of range": (
+        with_step(Launch, buffers=(*launch.buffers[:-1], 999)), "take: there is no b999",
+    ),
+    "negative buffer": (
+        with_step(Launch, buffers=(*launch.buffers[:-1], -1)), "take: there is no b-1",
+    ),
+    "a buffer too few": (
+        with_step(Launch, buffers=launch.buffers[:-1]), "take: .* 4 buffers, 3 are given",
+    ),
+    "a buffer too many": (
+        with_step(Launch, buffers=(*launch.buffers, 0)), "take: .* 4 buffers, 5 are given",
+    ),
+    "a dim too many": (
+        with_step(Launch, dims=(*launch.dims, 5)), "take: .* 1 dims, 2 are given",
+    ),
+    "a dim too few": (with_step(Launch, dims=()), "take: .* 1 dims, 0 are given"),
+    "an extent of a dim of no input": (
+        with_step(Launch, extent=stray), "take: stray .* is no dim of an input",
+    ),
+    "a cost of a dim of no input": (
+        with_step(Launch, cost=stray + 1), "take: stray in stray .* is no dim of an input",
+    ),
+    "negative extent": (with_step(Launch, extent=-1), "take: an extent of -1"),
+    "no grain": (with_step(Launch, grain=0), "take: a grain of 0"),
+    "failure not announced": (
+        with_step(Launch, can_fail=not launch.can_fail), "take: can_fail is False",
+    ),
+    "note out of range": (with_step(Launch, nodes=(999,)), "take: there is no note 999"),
+    "kernel without its entry": (
+        replace(PROGRAM, kernels=(replace(kernel, entry="f"), *PROGRAM.kernels[1:])),
+        f"the kernel {kernel.name} does not define f",
+    ),
+    "copy from nowhere": (with_step(Copy, source=-2), "copy: there is no b-2"),
+    "copy to nowhere": (with_step(Copy, target=999), "copy: there is no b999"),
+    "copy of another size": (
+        with_step(Copy, target=buffer_number("variable")), r"copy: b0 is .*, b\d+ is float32\(3",
+    ),
+    "copy into an input": (
+        with_step(Copy, target=copy.source), "copy: b0 may not be written, input 0",
+    ),
+    "copy into a constant": (
+        with_step(Copy, source=constant, target=constant),
+        f"copy: b{constant} may not be written, constant 0",
+    ),
+    "loop over a stray dim": (with_step(Loop, count=stray), "loop: stray .* no dim of an input"),
+    "loop of fewer than no passes": (with_step(Loop, count=-1), "loop: -1 passes"),
+    "loop past the end": (with_step(Loop, count=N + 100), "n [+] 100 rows .* leave b0"),
+    "row of a stray size": (row_with(row_bytes=stray), "loop: stray .* no dim of an input"),
+    "row of another base": (
+        row_with(base=temp), f"b{row.buffer} is a row of b{temp}, its alias is {row.base}",
+    ),
+    "row of another size": (row_with(row_bytes=4), f"b{row.buffer} is .* a row of 4 bytes"),
+    "row of another dtype": (
+        with_buffer(row.buffer, spec=TensorSpec("int32", (3,))), f"b{row.buffer} is int32",
+    ),
+    "row that is no buffer": (row_with(buffer=999), "loop: there is no b999"),
+    "broken step in a body": (
+        with_step(Loop, body=(*loop.body, Copy(0, 999))), "copy: there is no b999",
+    ),
+    "predicate of another dtype": (
+        with_step(Branch, predicate=buffer_number("input")), "the predicate b0 is float32",
+    ),
+    "predicate out of range": (with_step(Branch, predicate=999), "branch: there is no b999"),
+    "broken step in a branch": (
+        with_step(Branch, then=(Copy(998, 0),)), "copy: there is no b998",
+    ),
+    "broken step in the other branch": (
+        with_step(Branch, otherwise=(Copy(999, 0),)), "copy: there is no b999",
+    ),
+    "alias out of range": (
+        with_buffer(row.buffer, alias=999), f"b{row.buffer} shares the storage of b999",
+    ),
+    "alias of itself": (
+        with_buffer(row.buffer, alias=row.buffer),
+        f"b{row.buffer} shares the storage of b{row.buffer}, which is none before it",
+    ),
+    "kind of no owner": (with_buffer(temp, kind="heap"), f"b{temp} is of kind 'heap'"),
+    "slot of no input": (
+        with_buffer(buffer_number("input"), slot=7), "b0 is no input 7 of its spec",
+    ),
+    "input of another spec": (
+        with_buffer(buffer_number("input"), spec=SCALAR), "b0 is no input 0 of its spec",
+    ),
+    "variable of another spec": (
+        with_buffer(buffer_number("variable"), spec=SCALAR), r"b\d+ is no variable 0 of its",
+    ),
+    "constant of another dtype": (
+        with_buffer(constant, spec=SCALAR), f"b{constant} is no constant 0 of its spec",
+    ),
+    "output of another spec": (
+        replace(PROGRAM, outputs=(*PROGRAM.outputs[:-1], SCALAR)),
+        r"b\d+ is no output 3 of its spec",
+    ),
+    "output without a buffer": (
+        with_buffer(output, kind="temp", lifetime=(0, 99)), r"output \d has no buffer",
+    ),
+    "status of another size": (
+        with_buffer(status, spec=TensorSpec("int64", (2,))), f"b{status} holds the status",
+    ),
+    "written variable that is not there": (
+        replace(PROGRAM, written=frozenset({5})), "variable 5 is written and has no buffer",
+    ),
+    "used and without lifetime": (
+        with_buffer(temp, lifetime=None), f"b{temp} is used and has no lifetime",
+    ),
+    "lifetime begins late": (
+        with_buffer(temp, lifetime=(first + 1, last)),
+        f"b{temp} is used in {first}..{last} and alive in {first + 1}..{last}",
+    ),
+    "lifetime ends early": (
+        with_buffer(temp, lifetime=(first, last - 1)),
+        f"b{temp} is used in {first}..{last} and alive in {first}..{last - 1}",
+    ),
+    "note of no buffer": (
+        replace(PROGRAM, notes=(*PROGRAM.notes[:-1], replace(PROGRAM.notes[-1], buffer=999))),
+        f"the note of {PROGRAM.notes[-1].name} speaks of b999",
+    ),
+    "temps on each other": (with_offsets(stacked), r"b\d+ and b\d+ overlap while both are alive"),
+    "temp without a place": (
+        with_offsets(lambda offsets, size: ({}, size)), r"b\d+ has no place in the arena",
+    ),
+    "arena too small": (
+        with_offsets(lambda offsets, size: (offsets, size - 64)), r"b\d+ lies at \d+, \d+ bytes",
+    ),
+    "offset below the arena": (
+        with_offsets(lambda offsets, size: ({k: v - 64 for k, v in offsets.items()}, size)),
+        r"b\d+ lies at -64",
+    ),
+    "offset not aligned": (
+        with_offsets(lambda offsets, size: ({k: v + 4 for k, v in offsets.items()}, size + 64)),
+        r"b\d+ lies at 4,",
+    ),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
