@@ -399,16 +399,21 @@ class KernelLower(lowering.Lower):
     def lower_function_body(self) -> ir.Block:
         """Lower all blocks, then tell LLVM what is known about the loops."""
         entry = super().lower_function_body()
-        for label, block in self.blocks.items():
+        copies: dict[tuple[int, int], int] = {}
+        # Labels grow along the text, so inner loops end first.
+        for label, block in sorted(self.blocks.items()):
             head = getattr(block.terminator, "target", None)
             if head is None or head > label:
                 continue
+            inner = (n for (begin, end), n in copies.items() if head <= begin and end <= label)
+            loop = (head, label)
             # A far jump begins with a prefix, to which Numba gives a block of its own.
             if len(self.blocks[head].body) == 1:
                 head = self.blocks[head].terminator.target
             for expression in self.blocks[head].find_exprs(op="iternext"):
                 iterator = self.typeof(expression.value.name)
-                hint_loop(self.last_block[label].terminator, iterator.passes)
+                latch = self.last_block[label].terminator
+                copies[loop] = hint_loop(latch, iterator.passes, max(inner, default=1))
         return entry
 
     def post_block(self, block: Any) -> None:

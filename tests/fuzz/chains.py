@@ -228,6 +228,8 @@ def loop(d: Drawing) -> Node | None:
     sequences = [x for x in sequences if x.dtype == d.float]
     constants = [d.pick_float()] if d.rng.random() < 0.5 else []
     length = sequences[0].shape[0] if sequences else d.rng.choice([3, symbol("n")])
+    if not d.is_short(length):
+        return None
     inner = _placeholders(carries)
     inner += [ops.placeholder(shape=x.shape[1:], dtype=x.dtype) for x in sequences]
     inner += _placeholders(constants)
@@ -247,6 +249,8 @@ def recurrent(d: Drawing) -> Node | None:
     xs = d.pick(lambda x: x.dtype == d.float and x.ndim == 3 and x.shape[1:] == (4, symbol("m")))
     w = d.pick(lambda x: x.dtype == d.float and x.shape == (symbol("m"), 4))
     v = d.pick(lambda x: x.dtype == d.float and x.shape == (4, 3))
+    if xs is None or not d.is_short(xs.shape[0]):
+        return None
     start = ops.full(shape=(4, 4), value=0.5, dtype=d.float)
     u = _product(v, v, right=True) * 0.5
     total = ops.full(shape=w.shape, value=0.0, dtype=d.float)

@@ -20,7 +20,7 @@ from tests.fuzz.case import Environment, Values
 LARGEST = 60.0
 #: values of exact graphs are multiples of 1/256 below this: sums of 1000 products stay exact
 LARGEST_EXACT, GRAIN = 4096.0, 256.0
-MOST_ELEMENTS = 40_000
+MOST_ELEMENTS, MOST_PASSES = 40_000, 33
 
 INTEGER_DTYPES = ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")
 #: named sizes beside the vector width: below, at and above it, and longer than a column block
@@ -140,6 +140,10 @@ class Drawing:
         if self.exact:
             return bool((np.abs(value) < LARGEST_EXACT).all() and (value * GRAIN % 1 == 0).all())
         return bool((np.abs(value) < LARGEST).all())
+
+    def is_short(self, length: Size) -> bool:
+        """Whether a loop of this many passes is interpreted in little time at all sizes."""
+        return all(size_value(length, env) <= MOST_PASSES for env in self.environments)
 
     # ---- choosing nodes ----------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import graphflow
-from graphflow.runtime import jit
+from graphflow.runtime import jit, loop_hints
 
 REPOSITORY = Path(graphflow.__file__).parents[1]
 NATIVE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
@@ -105,7 +105,7 @@ import sys
 sys.path.insert(0, {str(REPOSITORY)!r})
 import ctypes
 import numpy as np
-from graphflow.runtime import jit
+from graphflow.runtime import jit, loop_hints
 loaded = jit.load_object(open({str(tmp_path / "object")!r}, "rb").read(), [{symbol!r}])
 x = np.arange(-64, 64, dtype=np.float32)
 bias, out = np.ones(64, np.float32), np.zeros(128, np.float32)
@@ -222,6 +222,19 @@ def test_hints_reach_loops_with_long_bodies(tmp_path):
     assert text != IN_PLACE
     ir, _ = assembly(tmp_path, text, "update")
     assert f"<{vector_lanes()} x float>" in ir and "llvm.access.group" in ir
+
+
+def test_nested_small_loops_are_unrolled_within_bounds(tmp_path):
+    """All six of them would be 2,160 copies of the line, and take 17 s to compile."""
+    text = HEAD + "@kernel\ndef spread(buffers, dims, lo, hi):\n"
+    text += "    x = buffer(buffers, 0, f32)\n    out = buffer(buffers, 1, f32)\n"
+    text += "    for i0 in range(lo, hi):\n"
+    for depth, passes in enumerate((5, 2, 4, 3, 6, 3), 1):
+        text += "    " * (depth + 1) + f"for i{depth} in range({passes}):\n"
+    at = "i0*2160 + i1*432 + i2*216 + i3*54 + i4*18 + i5*3 + i6"
+    text += "    " * 8 + f"out[{at}] = x[{at}] * x[i6]\n"
+    ir, _ = assembly(tmp_path, text, "spread")
+    assert 18 <= len(re.findall("fmul", ir)) <= loop_hints.MOST_COPIES
 
 
 def test_symbols_follow_the_content_and_nothing_else(tmp_path):
