@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from graphflow.errors import GraphError, ShapeError
 from graphflow.keras import seeding
 from graphflow.keras.naming import snake_case
 from graphflow.keras.serialization import Table
@@ -52,13 +53,30 @@ class Ones(Initializer):
 
 
 class Constant(Initializer):
-    """All `value`."""
+    """All `value`; an array must have the shape of the weight."""
 
-    def __init__(self, value: float = 0.0):
+    def __init__(self, value: Any = 0.0):
         super().__init__(value=value)
 
     def values(self, shape: tuple[int, ...]) -> np.ndarray:
-        return np.full(shape, self.config["value"])
+        value = np.asarray(self.config["value"])
+        if value.ndim and value.shape != shape:
+            raise ShapeError(
+                f"Constant: the value is {value.shape}; expected one number, or {shape} as the weight"
+            )
+        return np.broadcast_to(value, shape)
+
+
+class Identity(Initializer):
+    """`gain` on the diagonal of a matrix, else 0."""
+
+    def __init__(self, gain: float = 1.0):
+        super().__init__(gain=gain)
+
+    def values(self, shape: tuple[int, ...]) -> np.ndarray:
+        if len(shape) != 2:
+            raise ShapeError(f"Identity: the weight is {shape}; expected a matrix")
+        return self.config["gain"] * np.eye(*shape)
 
 
 class RandomNormal(Initializer):
@@ -94,57 +112,96 @@ class TruncatedNormal(Initializer):
         return self.config["mean"] + self.config["stddev"] * unit
 
 
+_MODES = ("fan_in", "fan_out", "fan_avg")
+_DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform")
+
+
 class VarianceScaling(Initializer):
-    """Variance scale / n with n the fan in, the fan out, or their mean (He, Glorot, LeCun)."""
+    """Variance scale / n, with n the fan in, the fan out, or their mean (see `fans`).
 
-    scale, mode, distribution = 1.0, "fan_avg", "uniform"
+    Args:
+        scale: positive.
+        mode: "fan_in", "fan_out" or "fan_avg".
+        distribution: "truncated_normal" (or "normal": cut at 2 standard deviations, with the
+            variance after the cut), "untruncated_normal" or "uniform".
+    """
 
-    def __init__(self, seed: int | None = None):
-        super().__init__(seed=seed)
+    def __init__(
+        self,
+        scale: float = 1.0,
+        mode: str = "fan_in",
+        distribution: str = "truncated_normal",
+        seed: int | None = None,
+    ):
+        super().__init__(scale=scale, mode=mode, distribution=distribution, seed=seed)
+        kind = "truncated_normal" if distribution == "normal" else distribution
+        for what, value, known in (("mode", mode, _MODES), ("distribution", kind, _DISTRIBUTIONS)):
+            if value not in known:
+                raise GraphError(
+                    f"{type(self).__name__}: {what} {value!r} is unknown; expected one of "
+                    f"{', '.join(known)}"
+                )
+        if not scale > 0:
+            raise GraphError(f"{type(self).__name__}: scale is {scale!r}; expected a number > 0")
+        self.scale, self.mode, self.distribution = scale, mode, kind
 
     def values(self, shape: tuple[int, ...]) -> np.ndarray:
         fan_in, fan_out = fans(shape)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1.0, fan)
+        rng = _rng(self.config)
         if self.distribution == "uniform":
             limit = math.sqrt(3 * variance)
-            return _rng(self.config).uniform(-limit, limit, shape)
-        stddev = math.sqrt(variance) / TRUNCATED_STDDEV
-        return stddev * _truncated(_rng(self.config), shape)
+            return rng.uniform(-limit, limit, shape)
+        if self.distribution == "untruncated_normal":
+            return rng.normal(0, math.sqrt(variance), shape)
+        return math.sqrt(variance) / TRUNCATED_STDDEV * _truncated(rng, shape)
 
 
-class GlorotUniform(VarianceScaling):
+class _Preset(VarianceScaling):
+    """A VarianceScaling that only takes a seed."""
+
+    preset: tuple[float, str, str]
+
+    def __init__(self, seed: int | None = None):
+        super().__init__(*self.preset, seed=seed)
+        self.config = {"seed": seed}
+
+
+class GlorotUniform(_Preset):
     """Uniform, variance 2 / (fan in + fan out)."""
 
+    preset = (1.0, "fan_avg", "uniform")
 
-class GlorotNormal(VarianceScaling):
+
+class GlorotNormal(_Preset):
     """Truncated normal, variance 2 / (fan in + fan out)."""
 
-    distribution = "normal"
+    preset = (1.0, "fan_avg", "truncated_normal")
 
 
-class HeUniform(VarianceScaling):
+class HeUniform(_Preset):
     """Uniform, variance 2 / fan in."""
 
-    scale, mode = 2.0, "fan_in"
+    preset = (2.0, "fan_in", "uniform")
 
 
-class HeNormal(VarianceScaling):
+class HeNormal(_Preset):
     """Truncated normal, variance 2 / fan in."""
 
-    scale, mode, distribution = 2.0, "fan_in", "normal"
+    preset = (2.0, "fan_in", "truncated_normal")
 
 
-class LecunUniform(VarianceScaling):
+class LecunUniform(_Preset):
     """Uniform, variance 1 / fan in."""
 
-    mode = "fan_in"
+    preset = (1.0, "fan_in", "uniform")
 
 
-class LecunNormal(VarianceScaling):
+class LecunNormal(_Preset):
     """Truncated normal, variance 1 / fan in."""
 
-    mode, distribution = "fan_in", "normal"
+    preset = (1.0, "fan_in", "truncated_normal")
 
 
 class Orthogonal(Initializer):
@@ -154,6 +211,8 @@ class Orthogonal(Initializer):
         super().__init__(gain=gain, seed=seed)
 
     def values(self, shape: tuple[int, ...]) -> np.ndarray:
+        if len(shape) < 2:
+            raise ShapeError(f"Orthogonal: the weight is {shape}; expected two axes or more")
         rows, columns = math.prod(shape[:-1]), shape[-1]
         draw = _rng(self.config).normal(size=(max(rows, columns), min(rows, columns)))
         q, r = np.linalg.qr(draw)
@@ -187,11 +246,13 @@ glorot_uniform, glorot_normal = GlorotUniform, GlorotNormal
 he_uniform, he_normal = HeUniform, HeNormal
 lecun_uniform, lecun_normal = LecunUniform, LecunNormal
 zeros, ones, constant, orthogonal = Zeros, Ones, Constant, Orthogonal
+identity, variance_scaling = Identity, VarianceScaling
 random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
 
 _CLASSES = (
     Zeros, Ones, Constant, RandomNormal, RandomUniform, TruncatedNormal, GlorotUniform,
-    GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Orthogonal,
+    GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Orthogonal, Identity,
+    VarianceScaling,
 )  # fmt: skip
 
 TABLE = Table(
@@ -199,7 +260,7 @@ TABLE = Table(
     Initializer,
     {cls.__name__: cls for cls in _CLASSES},
     {snake_case(cls.__name__): cls for cls in _CLASSES}
-    | {"uniform": RandomUniform, "normal": RandomNormal},
+    | {"uniform": RandomUniform, "normal": RandomNormal, "zero": Zeros, "one": Ones},
 )
 
 
