@@ -1,6 +1,7 @@
 """A private kernel cache and verified passes for the whole run."""
 
 import os
+import signal
 import tempfile
 
 import numpy as np
@@ -24,3 +25,11 @@ def pytest_addoption(parser):
 def rng():
     """The same random numbers in every run."""
     return np.random.default_rng(1234)
+
+
+@pytest.fixture
+def interruptible():
+    """A process that was started in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

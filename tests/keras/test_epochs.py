@@ -156,6 +156,7 @@ def test_the_progress_is_told_now_and_then(sizes):
     assert ("test", 1) in watch.seen
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_leaves_whole_steps_and_a_model_that_goes_on():
     model = network()
     x, labels = np.tile(X, (400, 1)), np.tile(LABELS, 400)

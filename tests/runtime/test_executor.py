@@ -2,7 +2,6 @@
 
 import _thread
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -206,14 +205,6 @@ def test_an_index_error_in_a_loop_names_the_run():
         executor.run_loop([np.array([[0, 1], [2, 3], [0, 9], [1, 1]])], 4)
     np.testing.assert_array_equal(table.value, np.full((4, 2), 2.0))
     assert executor([np.array([1])])[0] == 4.0
-
-
-@pytest.fixture
-def interruptible():
-    """A process that was started in the background ignores Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")
