@@ -324,7 +324,7 @@ _ALIASES = {
     "categorical_crossentropy": CategoricalCrossentropy,
     "sparse_categorical_crossentropy": SparseCategoricalCrossentropy,
 }  # fmt: skip
-_TABLE = Table("loss", Loss, {cls.__name__: cls for cls in _CLASSES}, _ALIASES)
+TABLE = Table("loss", Loss, {cls.__name__: cls for cls in _CLASSES}, _ALIASES)
 #: this module's functions, which are as good as their names
 _BY_FUNCTION: dict[Any, str] = {
     globals()[name]: name for name in _ALIASES if name in globals() and name.islower()
@@ -335,5 +335,5 @@ def get(identifier: Any) -> Loss:
     """A loss from a name, an object, a config, or a function of (y_true, y_pred)."""
     if not isinstance(identifier, type) and callable(identifier):
         identifier = _BY_FUNCTION.get(identifier, identifier)
-    found = _TABLE.get(identifier)
+    found = TABLE.get(identifier)
     return found if isinstance(found, Loss) else FunctionLoss(found)

@@ -394,7 +394,7 @@ _CLASSES = (
     RootMeanSquaredError, SparseCategoricalAccuracy, SparseCategoricalCrossentropy,
     SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy,
 )  # fmt: skip
-_TABLE = Table(
+TABLE = Table(
     "metric",
     Metric,
     {cls.__name__: cls for cls in _CLASSES},
@@ -425,5 +425,5 @@ def accuracy_for(loss: Any, target_shape: tuple[Any, ...], output_shape: tuple[A
 
 def get(identifier: Any) -> Metric:
     """A metric from a name, an object, a config, or a function of (y_true, y_pred)."""
-    found = _TABLE.get(identifier)
+    found = TABLE.get(identifier)
     return found if isinstance(found, Metric) else MeanMetric(found)

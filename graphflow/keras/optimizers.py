@@ -30,6 +30,7 @@ class Optimizer:
 
     Attributes:
         iterations: variable, the number of steps taken.
+        rate: variable, the learning rate where it follows no schedule.
     """
 
     fields: tuple[str, ...] = ()
@@ -55,7 +56,7 @@ class Optimizer:
             )
         self.schedule: schedules.LearningRateSchedule | None = schedules.get(learning_rate)
         first = 0.0 if self.schedule is not None else _checked_rate(self.name, learning_rate)
-        self._rate = variable(np.float32(first), name=f"{self.name}/learning_rate", trainable=False)
+        self.rate = variable(np.float32(first), name=f"{self.name}/learning_rate", trainable=False)
         self.iterations = variable(np.int64(0), name=f"{self.name}/iterations", trainable=False)
         self._slots: dict[tuple[Any, str], Variable] = {}
 
@@ -76,14 +77,14 @@ class Optimizer:
     def learning_rate(self) -> float:
         """The present learning rate; setting it works between any two steps."""
         if self.schedule is None:
-            return float(self._rate.storage)
+            return float(self.rate.storage)
         return float(self.schedule(functions.astype(np.int64(self.iterations.value), "float32")))
 
     @learning_rate.setter
     def learning_rate(self, value: float) -> None:
         if self.schedule is not None:
             raise GraphError(f"{self.name}: the learning rate follows a schedule; it cannot be set")
-        self._rate.value = np.float32(_checked_rate(self.name, value))
+        self.rate.value = np.float32(_checked_rate(self.name, value))
 
     lr = learning_rate
 
@@ -105,14 +106,14 @@ class Optimizer:
     @property
     def variables(self) -> list[Variable]:
         """Everything that a training run needs to go on as if it had not stopped."""
-        return [self.iterations, self._rate, *self._slots.values()]
+        return [self.iterations, self.rate, *self._slots.values()]
 
     # ---- the graph ---------------------------------------------------------------------------
 
     def updates(self, weights: Sequence[Variable], gradients: Sequence[Tensor]) -> Updates:
         """New values of all weights, slots and the number of steps."""
         number = functions.astype(self.iterations, "float64") + 1.0
-        rate: Tensor = self._rate
+        rate: Tensor = self.rate
         if self.schedule is not None:
             rate = self.schedule(functions.astype(self.iterations, "float32"))
         result: Updates = [(self.iterations, self.iterations + 1)]
@@ -301,7 +302,7 @@ class RMSprop(Optimizer):
 
 
 _CLASSES = (SGD, Adam, AdamW, RMSprop)
-_TABLE = Table(
+TABLE = Table(
     "optimizer",
     Optimizer,
     {cls.__name__: cls for cls in _CLASSES},
@@ -311,7 +312,7 @@ _TABLE = Table(
 
 def get(identifier: Any) -> Optimizer:
     """An optimizer from a name, a class, a config or an object."""
-    found = _TABLE.get(identifier)
+    found = TABLE.get(identifier)
     if not isinstance(found, Optimizer):
         raise GraphError(f"optimizer: got {identifier!r}; expected a name or an Optimizer")
     return found

@@ -140,7 +140,7 @@ def _with_variables(predict: Function, variables: list[Variable]) -> Function:
 def load_model(
     filepath: Path, custom_objects: Mapping[str, Any] | None = None, compile: bool = True
 ) -> Any:
-    """The model that `Model.save` wrote: same predictions, and it can go on training.
+    """The model that `Model.save`, or Keras 3 (`.keras`), wrote: it predicts and trains as before.
 
     Args:
         custom_objects: classes of your own layers, losses, ... by class name.
@@ -150,10 +150,20 @@ def load_model(
         GraphFormatError: the file is damaged or not one of graphflow's.
         GraphError: the file holds no model, or one of a class that is not known.
     """
+    if os.fspath(filepath).endswith((".keras", ".h5", ".hdf5")):
+        from graphflow.keras.keras_files import load_keras_model
+
+        return load_keras_model(filepath, custom_objects, compile)
     saved = io.read_graph(filepath)
     values = {str(node.name): array for node, array in saved.values.items()}
     document = _document(filepath, saved.metadata)
-    with serialization.custom_objects(custom_objects), tracing.weights_from(values):
+
+    def saved_weight(path: str, shape: tuple[int, ...]) -> np.ndarray:
+        if path not in values:
+            raise GraphError(f"load: the file holds no weight {path!r}")
+        return values[path]
+
+    with serialization.custom_objects(custom_objects), tracing.weights_from(saved_weight):
         model = layer_from_config(document["model"])
     found = [weight.name for weight in model.weights]
     if found != document.get("weights"):
@@ -224,6 +234,11 @@ def save_weights(model: Any, filepath: Path, overwrite: bool = True) -> None:
 def load_weights(model: Any, filepath: Path) -> None:
     """See `Model.load_weights`."""
     name = os.fspath(filepath)
+    if name.endswith((".keras", ".h5", ".hdf5")):
+        from graphflow.keras.keras_files import load_keras_weights
+
+        load_keras_weights(model, filepath)
+        return
     if name.endswith(".npz"):
         try:
             with np.load(filepath, allow_pickle=False) as file:

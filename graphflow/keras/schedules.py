@@ -89,11 +89,11 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
 
 _CLASSES = (ExponentialDecay, CosineDecay, PiecewiseConstantDecay)
-_TABLE = Table("schedule", LearningRateSchedule, {c.__name__: c for c in _CLASSES}, {})
+TABLE = Table("schedule", LearningRateSchedule, {c.__name__: c for c in _CLASSES}, {})
 
 
 def get(identifier: Any) -> LearningRateSchedule | None:
     """The schedule that a learning rate is, or None for a number."""
     if isinstance(identifier, LearningRateSchedule):
         return identifier
-    return _TABLE.from_config(identifier) if isinstance(identifier, dict) else None
+    return TABLE.from_config(identifier) if isinstance(identifier, dict) else None

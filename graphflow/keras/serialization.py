@@ -24,6 +24,11 @@ def custom_objects(objects: Mapping[str, Any] | None) -> Iterator[None]:
         _custom.reset(token)
 
 
+def custom_class(name: str) -> Any:
+    """The caller's own class of a name, or None."""
+    return (_custom.get() or {}).get(name)
+
+
 class Table:
     """The classes of one kind that a name or a config can stand for.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from graphflow.compiler.dims import Size
+from graphflow.errors import GraphError
 from graphflow.structure import flatten_structure, map_structure
 from graphflow.tensor import Tensor
 from graphflow.variable import placeholder
@@ -62,8 +63,103 @@ class KerasTensor:
     def ndim(self) -> int:
         return len(self.shape)
 
+    # ---- operators, each a layer of its own --------------------------------------------------
+
+    #: arrays leave operators with a tensor of a layer to it
+    __array_ufunc__ = None
+
+    def __add__(self, other: Any) -> KerasTensor:
+        return _operation("add", self, other)
+
+    def __radd__(self, other: Any) -> KerasTensor:
+        return _operation("add", other, self)
+
+    def __sub__(self, other: Any) -> KerasTensor:
+        return _operation("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> KerasTensor:
+        return _operation("subtract", other, self)
+
+    def __mul__(self, other: Any) -> KerasTensor:
+        return _operation("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> KerasTensor:
+        return _operation("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> KerasTensor:
+        return _operation("divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> KerasTensor:
+        return _operation("divide", other, self)
+
+    def __floordiv__(self, other: Any) -> KerasTensor:
+        return _operation("floor_divide", self, other)
+
+    def __rfloordiv__(self, other: Any) -> KerasTensor:
+        return _operation("floor_divide", other, self)
+
+    def __mod__(self, other: Any) -> KerasTensor:
+        return _operation("mod", self, other)
+
+    def __rmod__(self, other: Any) -> KerasTensor:
+        return _operation("mod", other, self)
+
+    def __pow__(self, other: Any) -> KerasTensor:
+        return _operation("power", self, other)
+
+    def __rpow__(self, other: Any) -> KerasTensor:
+        return _operation("power", other, self)
+
+    def __matmul__(self, other: Any) -> KerasTensor:
+        return _operation("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> KerasTensor:
+        return _operation("matmul", other, self)
+
+    def __lt__(self, other: Any) -> KerasTensor:
+        return _operation("less", self, other)
+
+    def __le__(self, other: Any) -> KerasTensor:
+        return _operation("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> KerasTensor:
+        return _operation("greater", self, other)
+
+    def __ge__(self, other: Any) -> KerasTensor:
+        return _operation("greater_equal", self, other)
+
+    def __neg__(self) -> KerasTensor:
+        return _operation("negative", self)
+
+    def __abs__(self) -> KerasTensor:
+        return _operation("absolute", self)
+
+    def __getitem__(self, key: Any) -> KerasTensor:
+        from graphflow.keras.layers.operation import get_item
+
+        return get_item(self, key)
+
+    def __iter__(self) -> Any:
+        raise GraphError(f"{self!r} cannot be iterated over; index it, as in x[:, 0]")
+
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise GraphError(
+            f"{self!r} has no values yet; make a model of it and call predict, or use a layer"
+        )
+
+    def __bool__(self) -> bool:
+        raise GraphError(
+            f"{self!r} has no value while a model is being built; `if` and `and` cannot depend on it"
+        )
+
     def __repr__(self) -> str:
         return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
+
+
+def _operation(op: str, *operands: Any) -> Any:
+    from graphflow.keras.layers.operation import apply
+
+    return apply(op, *operands)
 
 
 def static_shape(shape: tuple[Size, ...]) -> Shape:

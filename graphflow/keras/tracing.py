@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -29,7 +29,9 @@ class Trace:
 
 
 _trace: ContextVar[Trace | None] = ContextVar("keras_trace", default=None)
-_saved: ContextVar[Mapping[str, np.ndarray] | None] = ContextVar("keras_saved", default=None)
+#: the first value of a weight of a path and shape
+Source = Callable[[str, tuple[int, ...]], np.ndarray]
+_source: ContextVar[Source | None] = ContextVar("keras_weights", default=None)
 
 
 def current_trace() -> Trace | None:
@@ -49,18 +51,18 @@ def tracing(training: bool) -> Iterator[Trace]:
 
 
 @contextmanager
-def weights_from(saved: Mapping[str, np.ndarray]) -> Iterator[None]:
-    """Weights made inside take their first values from here, by name, and not by initialisers.
+def weights_from(source: Source) -> Iterator[None]:
+    """Weights made inside take their first values from here, and not from initialisers.
 
     A file can so not ask for more memory than it brings along.
     """
-    token = _saved.set(saved)
+    token = _source.set(source)
     try:
         yield
     finally:
-        _saved.reset(token)
+        _source.reset(token)
 
 
-def saved_weights() -> Mapping[str, np.ndarray] | None:
-    """The values that a loader provides, or None."""
-    return _saved.get()
+def weight_source() -> Source | None:
+    """What a loader provides, or None."""
+    return _source.get()

@@ -25,6 +25,7 @@ from graphflow.keras.layers.merging import (
     multiply,
 )
 from graphflow.keras.layers.normalization import BatchNormalization, LayerNormalization, Rescaling
+from graphflow.keras.layers.operation import Operation
 from graphflow.keras.layers.pooling import (
     AveragePooling2D,
     AvgPool2D,
@@ -80,7 +81,7 @@ __all__ = [
 _CLASSES = (
     Activation, Add, Average, AveragePooling2D, BatchNormalization, Concatenate, Conv2D, Dense,
     Dropout, Embedding, Flatten, GlobalAveragePooling2D, GlobalMaxPooling2D, InputLayer,
-    LayerNormalization, LeakyReLU, MaxPooling2D, Maximum, Minimum, Multiply, Permute, ReLU,
+    LayerNormalization, LeakyReLU, MaxPooling2D, Maximum, Minimum, Multiply, Operation, Permute, ReLU,
     Rescaling, Reshape, Softmax, Subtract, ZeroPadding2D,
 )  # fmt: skip
 #: the classes that a saved model may name

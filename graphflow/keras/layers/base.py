@@ -292,15 +292,13 @@ def _declared(name: str, shape: Any, dim: int | None, batch_shape: Any) -> Shape
 
 
 def _first_value(path: str, shape: tuple[int, ...], dtype: str, initializer: Any) -> np.ndarray:
-    saved = tracing.saved_weights()
-    if saved is None:
+    source = tracing.weight_source()
+    if source is None:
         value = np.asarray(initializers.get(initializer)(shape, dtype))
     else:
-        if path not in saved:
-            raise GraphError(f"load: the file holds no weight {path!r}")
-        value = saved[path]
+        value = source(path, shape)
     if value.shape != shape:
-        origin = "the initializer made" if saved is None else "the file holds"
+        origin = "the initializer made" if source is None else "the file holds"
         raise ShapeError(f"{path}: {origin} {value.shape}; expected {shape}")
     return value.astype(dtype, copy=False)
 

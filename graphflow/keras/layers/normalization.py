@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from graphflow import functions, nn
@@ -87,13 +88,17 @@ class BatchNormalization(Layer):
 
 
 class LayerNormalization(Layer):
-    """gamma · (x - mean) / √(variance + epsilon) + beta, over an axis of each sample."""
+    """gamma · (x - mean) / √(variance + epsilon) + beta, over some axes of each sample.
+
+    Args:
+        axis: an axis or a list of them; gamma and beta have their sizes.
+    """
 
     fields = ("axis", "epsilon", "center", "scale", "beta_initializer", "gamma_initializer")
 
     def __init__(
         self,
-        axis: int = -1,
+        axis: int | Sequence[int] = -1,
         epsilon: float = 1e-3,
         center: bool = True,
         scale: bool = True,
@@ -102,12 +107,17 @@ class LayerNormalization(Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.axis, self.epsilon, self.center, self.scale = axis, epsilon, center, scale
+        self.axis = axis if isinstance(axis, int) else sorted(axis)
+        self.epsilon, self.center, self.scale = epsilon, center, scale
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
 
+    @property
+    def axes(self) -> tuple[int, ...]:
+        return (self.axis,) if isinstance(self.axis, int) else tuple(self.axis)
+
     def build(self, input_shape: Shape) -> None:
-        shape = (known_size(self.name, input_shape, self.axis),)
+        shape = tuple(known_size(self.name, input_shape, axis) for axis in self.axes)
         self.gamma = self.beta = None
         if self.scale:
             self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma")
@@ -115,7 +125,7 @@ class LayerNormalization(Layer):
             self.beta = self.add_weight(shape, self.beta_initializer, name="beta")
 
     def call(self, inputs: Tensor) -> Tensor:
-        return nn.layer_norm(inputs, self.gamma, self.beta, self.axis, self.epsilon)
+        return nn.layer_norm(inputs, self.gamma, self.beta, self.axes, self.epsilon)
 
 
 class Rescaling(Layer):

@@ -27,8 +27,8 @@ class Functional(Model):
         self.inputs = flatten_structure(inputs)
         self._input_structure = inputs
         self.outputs_structure = outputs
-        self._calls = _ordered_calls(self.name, self.output_list, self.inputs)
-        self._members = list(dict.fromkeys(call.layer for call in self._calls))
+        self.calls = _ordered_calls(self.name, self.output_list, self.inputs)
+        self._members = list(dict.fromkeys(call.layer for call in self.calls))
         self.built = True
         check_names(self)
 
@@ -38,7 +38,7 @@ class Functional(Model):
         if len(tensors) != len(self.inputs):
             raise GraphError(f"{self.name}: {len(tensors)} inputs; expected {len(self.inputs)}")
         values: dict[KerasTensor, Any] = dict(zip(self.inputs, tensors, strict=True))
-        for call in self._calls:
+        for call in self.calls:
             if all(tensor in values for tensor in flatten_structure(call.outputs)):
                 continue
             results = call.layer(map_structure(values.__getitem__, call.inputs))
@@ -48,7 +48,7 @@ class Functional(Model):
 
     def get_config(self) -> dict[str, Any]:
         layers = self._members
-        positions = {call: k for k, call in enumerate(self._calls)}
+        positions = {call: k for k, call in enumerate(self.calls)}
 
         def reference(tensor: KerasTensor) -> dict[str, int]:
             return {"call": positions[tensor.call], "index": tensor.index}
@@ -62,7 +62,7 @@ class Functional(Model):
                     "layer": layers.index(call.layer),
                     "inputs": map_structure(reference, call.inputs),
                 }
-                for call in self._calls
+                for call in self.calls
             ],
             "inputs": map_structure(reference, self._input_structure),
             "outputs": map_structure(reference, self.outputs_structure),

@@ -192,7 +192,7 @@ class Model(Trainer, Layer):  # type: ignore[misc]
         save_weights(self, filepath, overwrite)
 
     def load_weights(self, filepath: str | os.PathLike[str]) -> None:
-        """Read weights that `save_weights` wrote, or those of a saved model, in their order."""
+        """Read weights that `save_weights` or Keras 3 (`.weights.h5`) wrote, or a saved model's."""
         from graphflow.keras.saving import load_weights
 
         load_weights(self, filepath)
