@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from graphflow.compiler.graph import Graph, Node, topological_order
+from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.printer import number_nodes, spec_text, subgraphs
 from graphflow.viz.families import family_of
 from graphflow.viz.fold import Folding
 from graphflow.viz.measure import shorten
 from graphflow.viz.op_text import (
-    attribute_line,
+    attribute_lines,
     hover_lines,
     op_title,
     scalar_text,
     short_spec,
     value_label,
 )
+from graphflow.viz.owners import update_owners
 from graphflow.viz.picture import Box, Cluster, Edge, Element, Picture
 from graphflow.viz.scopes import Path, contiguous_order
 
 #: first part of every path: what the outputs need, and what only the updates need
 _FORWARD, _UPDATE = "forward", "update"
 _LONGEST_NAME = 32
+#: fewer boxes that compute one new value need no frame
+_LEAST_FRAMED = 2
 
 Groups = Sequence[tuple[str, Iterable[Node]]]
 
@@ -85,7 +89,9 @@ class _Builder:
         self.edges: list[Edge] = []
         self.fold = Folding(graph, detail)
         self.number = number_nodes(graph)
-        self.needed_by_outputs = set(topological_order(graph.outputs))
+        self.owners = update_owners(graph)
+        #: frames that no name scope asked for: their part of the path -> title
+        self.update_titles = self._update_titles()
         self.items: dict[Node, list[_Item]] = {}
         self.leaves: dict[tuple[Node, Cluster, str], Box] = {}
         self.copies: dict[Node, int] = {}
@@ -106,8 +112,24 @@ class _Builder:
     def _paths(self, node: Node, groups_of: dict[Node, list[str]]) -> list[Path]:
         if self.groups is not None:
             return [(_FORWARD, number) for number in groups_of.get(node, ())] or [(_FORWARD,)]
-        only_updates = self.graph.outputs and node not in self.needed_by_outputs
-        return [(_UPDATE if only_updates else _FORWARD, *filter(None, node.scope.split("/")))]
+        phase = _FORWARD if node in self.owners.forward else _UPDATE
+        scopes = tuple(filter(None, node.scope.split("/")))
+        part = self._update_part(node)
+        return [(phase, part)] if part in self.update_titles else [(phase, *scopes)]
+
+    def _update_part(self, node: Node) -> str:
+        """The frame of what only one variable's new value needs; no name scope holds a slash."""
+        owner = self.owners.owner.get(node)
+        return "" if owner is None or node.scope else f"/{self.number[owner]}"
+
+    def _update_titles(self) -> dict[str, str]:
+        sizes = Counter(self._update_part(node) for node in self.fold.boxed())
+        titles = {}
+        for owner, variable in self.owners.title.items():
+            part = f"/{self.number[owner]}"
+            if sizes[part] >= _LEAST_FRAMED:
+                titles[part] = f"update {variable.name or f'%{self.number[variable]}'}"
+        return titles
 
     def _ordered_items(self) -> list[_Item]:
         """The items in an order in which each frame is one run where that is possible."""
@@ -118,7 +140,7 @@ class _Builder:
         items: list[_Item] = []
         inputs: list[list[int]] = []
         position: dict[_Item, int] = {}
-        for node in filter(self.fold.has_box, self.graph.nodes):
+        for node in self.fold.boxed():
             self.items[node] = [_Item(node, path) for path in self._paths(node, groups_of)]
             for item in self.items[node]:
                 values = (self._item_for(value, item.path) for value in self.fold.inputs(node))
@@ -154,13 +176,17 @@ class _Builder:
         key = f"{self.prefix}s{len(self.runs)}_{run}"
         suffix = ""
         if len(path) == 2 and path[0] == _UPDATE and (_FORWARD, *path[1:]) in self.runs:
-            suffix = " · update"
+            # What derivatives of a scope's ops add has the same scope.
+            suffix = " · backward"
         if run > 1:
             suffix += f" ({run})"
-        kind, name = "scope", "/".join(path[1:])
+        kind, name, short = "scope", "/".join(path[1:]), path[-1]
         if self.groups is not None:
             kind, name = "group", self.groups[int(path[1])][0]
-        short = shorten(name if kind == "group" else path[-1], _LONGEST_NAME)
+            short = name
+        elif path[-1] in self.update_titles:
+            name = short = self.update_titles[path[-1]]
+        short = shorten(short, _LONGEST_NAME)
         return Cluster(key, kind, f"{short}{suffix}", hover=(name,))
 
     # ---- boxes -------------------------------------------------------------------------------
@@ -192,7 +218,7 @@ class _Builder:
                 inner.run()
                 self.edges += inner.edges
             return body
-        kind, lines, label = "op", attribute_line(node), value_label(node, self.fold.inputs(node))
+        kind, lines, label = "op", attribute_lines(node), value_label(node, self.fold.inputs(node))
         family, weight = family_of(node), 1
         if node in self.fold.words:
             words = self.fold.words[node]

@@ -33,7 +33,11 @@ class Folding:
         self.base: dict[Node, Node] = {}
         self.words: dict[Node, list[str]] = {}
         self._absorbed: set[Node] = set()
+        self._scalars: dict[Node, str] = {}
         for node in graph.nodes:
+            text = None if detail == "full" else self._scalar_of(node)
+            if text is not None:
+                self._scalars[node] = text
             self.base[node] = self.base[node.inputs[0]] if self._is_left_out(node) else node
         if detail != "full":
             self._merge_movements()
@@ -41,7 +45,23 @@ class Folding:
 
     def scalar(self, node: Node) -> str | None:
         """Text of a value that is written into its readers instead of being drawn."""
-        return None if self.detail == "full" else scalar_text(self.base[node])
+        return self._scalars.get(self.base[node])
+
+    def _scalar_of(self, node: Node) -> str | None:
+        """The number that a node is, or the size that it computes: `batch`, `4·height`."""
+        text = scalar_text(node)
+        if text is not None or node.op.name not in ("multiply", "cast"):
+            return text
+        factors = [self.base[value] for value in node.inputs]
+        texts = [self._scalars.get(value) for value in factors]
+        if all(value.op.name in ("full", "constant") for value in factors) or None in texts:
+            # Numbers alone stay: the user wrote an op on them.
+            return None
+        return "·".join(text for text in texts if text not in (None, "1"))
+
+    def boxed(self) -> list[Node]:
+        """The nodes that are drawn as ops, in the order of the graph."""
+        return [node for node in self.graph.nodes if self.has_box(node)]
 
     def has_box(self, node: Node) -> bool:
         """Whether the node is drawn as an op (leaves are drawn where they are read)."""
@@ -67,6 +87,9 @@ class Folding:
 
     def _is_left_out(self, node: Node) -> bool:
         if self.detail == "full" or not isinstance(node.op, Movement) or node in self.roots:
+            return False
+        if node in self._scalars:
+            # A dim's value is a slice of an iota, which its readers need not see.
             return False
         return self.detail == "overview" or _only_repeats(node)
 

@@ -17,7 +17,8 @@ _INFIX = re.compile(r"\{0\} (\S+) \{1\}")
 _MATHEMATICAL = {"*": "×", "-": "−", "/": "÷", "<=": "≤", ">=": "≥", "!=": "≠", "==": "="}
 #: stands for an operand that an edge brings
 _WIRE = "·"
-_LONGEST_TITLE, _LONGEST_LINE = 40, 44
+_LONGEST_TITLE, _LONGEST_LINE, _MOST_LINES = 40, 44, 3
+_PLAIN = {"strides": 1, "dilation": 1, "groups": 1, "low": 0, "high": 0}
 
 
 def op_title(node: Node, scalars: Sequence[str | None]) -> str:
@@ -43,14 +44,24 @@ def op_title(node: Node, scalars: Sequence[str | None]) -> str:
     return shorten(text, _LONGEST_TITLE)
 
 
-def attribute_line(node: Node) -> tuple[str, ...]:
-    """The attributes on one short line; switches that are off are left to the listing."""
-    words = []
+def attribute_lines(node: Node) -> tuple[str, ...]:
+    """The attributes on a few short lines; the listing has those that change nothing."""
+    lines: list[str] = []
     for name, value in visible_attrs(node).items():
-        if value is not False and value is not None:
-            words.append(name if value is True else f"{name}={value_text(value)}")
-    text = ", ".join(words)
-    return (shorten(text, _LONGEST_LINE),) if text else ()
+        if value is False or value is None or _changes_nothing(name, value):
+            continue
+        word = shorten(name if value is True else f"{name}={value_text(value)}", _LONGEST_LINE)
+        if lines and len(lines[-1]) + len(word) + 2 <= _LONGEST_LINE:
+            lines[-1] = f"{lines[-1]}, {word}"
+        else:
+            lines.append(word)
+    return tuple(lines) if len(lines) <= _MOST_LINES else (*lines[: _MOST_LINES - 1], "…")
+
+
+def _changes_nothing(name: str, value: object) -> bool:
+    """Whether a setting of a convolution has the value that leaves it plain."""
+    plain = _PLAIN.get(name)
+    return plain is not None and all(v == plain for v in np.ravel(np.asarray(value, dtype=object)))
 
 
 def number_text(value: float | bool) -> str:
