@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.printer import number_nodes, spec_text, subgraphs
+from graphflow.viz.bodies import input_names, output_names, result_name
 from graphflow.viz.families import family_of
 from graphflow.viz.fold import Folding
 from graphflow.viz.measure import shorten
@@ -86,6 +87,8 @@ class _Builder:
         self.root = root
         self.prefix = prefix
         self.output_names: Sequence[str] = ()
+        #: in a body: the name and the part of what each input stands for
+        self.input_names: dict[Node, tuple[str, str]] = {}
         self.edges: list[Edge] = []
         self.fold = Folding(graph, detail)
         self.number = number_nodes(graph)
@@ -99,7 +102,8 @@ class _Builder:
 
     def run(self) -> None:
         for node in self.graph.inputs:
-            self._leaf(node, self.root, _FORWARD)
+            if self.detail == "full" or node in self.graph.users or not self.input_names:
+                self._leaf(node, self.root, _FORWARD)
         order = self._ordered_items()
         self._make_frames(order)
         for item in order:
@@ -185,7 +189,8 @@ class _Builder:
             kind, name = "group", self.groups[int(path[1])][0]
             short = name
         elif path[-1] in self.update_titles:
-            name = short = self.update_titles[path[-1]]
+            kind, name = "update", self.update_titles[path[-1]]
+            short = name
         short = shorten(short, _LONGEST_NAME)
         return Cluster(key, kind, f"{short}{suffix}", hover=(name,))
 
@@ -215,6 +220,8 @@ class _Builder:
                 frame = Cluster(f"{key}_{position}", "scope", name)
                 body.add(frame)
                 inner = _Builder(graph, self.detail, None, self.heat, frame, f"{frame.key}_")
+                inner.input_names = dict(zip(graph.inputs, input_names(node, graph), strict=True))
+                inner.output_names = output_names(node, graph)
                 inner.run()
                 self.edges += inner.edges
             return body
@@ -224,6 +231,9 @@ class _Builder:
             words = self.fold.words[node]
             title, lines, label = f"{' · '.join(words)} {short_spec(node.spec)}", (), ""
             kind, weight = "movement", len(words)
+        elif node.op.is_projection:
+            title, lines, label = f"{result_name(node)} {short_spec(node.spec)}", (), ""
+            kind = "movement"
         elif scalar_text(node) is not None:
             kind, title, lines = "constant", f"{node.op.name} {scalar_text(node)}", ()
         if node.name:
@@ -255,11 +265,15 @@ class _Builder:
         kind = {"placeholder": "input", "variable": "variable"}.get(node.op.name, "constant")
         key = self._key(node)
         lines = [spec_text(node.spec)]
-        title = shorten(node.name or f"{kind} %{self.number[node]}", _LONGEST_NAME)
+        name, part = self.input_names.get(node, (node.name, ""))
+        if part:
+            lines.append(part)
         if kind == "input" and node not in self.graph.users:
             lines.append("not used")
-        elif kind == "constant":
-            title = node.name or f"constant {scalar_text(node) or ''}".strip()
+        unnamed = f"{kind} %{self.number[node]}"
+        if kind == "constant":
+            unnamed = f"constant {scalar_text(node) or ''}".strip()
+        title = shorten(name or unnamed, _LONGEST_NAME)
         hover = hover_lines(node, self.number, ())
         return Box(
             key, kind, kind, title, tuple(lines), "", hover, self.copies[node] > 1, node=node

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+from graphflow.viz.op_text import short_spec
 from graphflow.viz.picture import Box, Cluster, Edge, Element, Picture
 
 _LONGEST_NAMES = 28
@@ -65,25 +66,33 @@ def closed_box(cluster: Cluster, leaving: dict[Element, None]) -> Box:
     lines = [_count(len(ops), "op")] if ops else []
     read = dict.fromkeys(box.title for box in boxes if box.kind == "variable")
     written = dict.fromkeys(box.title.removesuffix(" :=") for box in boxes if box.kind == "update")
-    # "W := " shows in the second list that it is read, mostly; both are said only where they differ.
-    if read and read != written:
-        lines.append(_names(list(read), "variable"))
+    # What is set is mostly read too, which need not be said.
+    only_read = [name for name in read if name not in written]
+    if only_read:
+        lines.append(f"{'reads ' if written else ''}{_names(only_read, 'variable')}")
     if written:
         lines.append(f"sets {_names(list(written), 'variable')}")
     hover = [*cluster.hover, ", ".join(f"{n} {name}" for name, n in kinds.most_common(12))]
-    labels = [element.label for element in leaving]
-    family = "control" if cluster.kind == "body" else "scope"
+    labels = {_leaving_label(element) for element in leaving}
+    family = {"body": "control", "update": "variable"}.get(cluster.kind, "scope")
     return Box(
         cluster.key,
         "scope",
         family,
         cluster.title,
         tuple(lines),
-        labels[0] if len(labels) == 1 else "",
+        labels.pop() if len(labels) == 1 else "",
         tuple(hover),
         heat=cluster.heat,
         weight=sum(box.weight for box in boxes if box.kind in ("op", "movement", "constant")),
     )
+
+
+def _leaving_label(element: Element) -> str:
+    """The shape of a value outside of its frame, where the ops that tell it cannot be seen."""
+    if element.label or not isinstance(element, Box) or element.node is None:
+        return element.label
+    return short_spec(element.node.spec)
 
 
 def _names(names: list[str], noun: str) -> str:
@@ -104,12 +113,12 @@ def depth_of(cluster: Cluster) -> int:
 
 
 def visible_boxes(picture: Picture, depth: int) -> int:
-    """How many boxes there are when frames deeper than `depth` levels are closed."""
+    """How many boxes there are when updates, and frames deeper than `depth` levels, are closed."""
     count = 0
     stack: list[tuple[Element, int]] = [(child, 1) for child in picture.root.children]
     while stack:
         element, level = stack.pop()
-        if isinstance(element, Cluster) and level <= depth:
+        if isinstance(element, Cluster) and element.kind != "update" and level <= depth:
             stack.extend((child, level + 1) for child in element.children)
         else:
             count += 1

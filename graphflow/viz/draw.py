@@ -139,7 +139,8 @@ def _chosen_format(path: str | os.PathLike[str] | None, format: str | None) -> s
 def _closing_rule(
     picture: Picture, detail: str | None, depth: int | None
 ) -> Callable[[Cluster], bool]:
-    """Which frames are closed."""
+    """Which frames are closed; updates, all alike, are the first."""
+    by_itself = depth is None
     if depth is None and detail == "overview":
         depth = overview_depth(picture)
     elif depth is None and detail is None and sum(1 for _ in picture.root.boxes()) > MOST_BOXES:
@@ -147,7 +148,7 @@ def _closing_rule(
     if depth is None:
         return lambda cluster: False
     most = depth
-    return lambda cluster: depth_of(cluster) > most
+    return lambda c: depth_of(c) > most or (by_itself and c.kind == "update")
 
 
 def _render(picture: Picture, format: str, is_closed: Callable[[Cluster], bool]) -> str:

@@ -376,7 +376,9 @@ function wirePath(link, level, left, top) {
   const x0 = left + upper.x + leavesAt(link, level);
   const x1 = left + lower.x + arrivesAt(link, level) + spread(link, level);
   let y0 = top + (upper.kind === "in" ? 0 : upper.y + upper.height);
-  if (link !== upper.down[0]) y0 = top + above[1];
+  // Edges that leave at one place share their first part.
+  const first = upper.down.find((other) => leavesAt(other, level) === leavesAt(link, level));
+  if (link !== first) y0 = top + above[1];
   else if (upper.kind === "lane") y0 = top + above[0];
   const y1 = top + above[1];
   let y2 = top + below[0];

@@ -36,7 +36,8 @@ def _advance(character: str) -> int:
 
 
 def shorten(text: str, most: int) -> str:
-    """`text`, with its middle left out where it has more than `most` characters."""
+    """`text` on one line, with its middle left out where it has more than `most` characters."""
+    text = "".join(c if c.isprintable() else "⏎" if c == "\n" else "�" for c in text)
     if len(text) <= most:
         return text
     tail = (most - 1) // 2

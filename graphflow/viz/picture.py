@@ -48,8 +48,9 @@ class Cluster:
     """A frame around boxes and clusters.
 
     Attributes:
-        kind: "root", "scope" (a name scope), "group" (a fused kernel) or "body" (the sub-graph of
-            a control-flow op, which is then the cluster itself).
+        kind: "root", "scope" (a name scope), "update" (what only one variable's new value needs),
+            "group" (a fused kernel) or "body" (the sub-graph of a control-flow op, which is then
+            the cluster itself).
     """
 
     key: str

@@ -410,14 +410,17 @@ def wires(level: Level, left: float, top: float) -> Iterator[Wire]:
     """The pieces of the edges of one level whose frame begins at (left, top)."""
     for number, row in enumerate(level.rows):
         for slot in row:
+            begun: set[float] = set()
             for link in slot.down:
                 x0 = left + slot.x + leaves_at(link, level)
                 x1 = left + link.lower.x + arrives_at(link, level) + _spread(link, level)
                 y0 = top + (0.0 if slot.kind == "in" else slot.y + slot.height)
-                if link is not slot.down[0]:
+                # Edges that leave at one place share their first part.
+                if x0 in begun:
                     y0 = top + level.row_spans[number][1]
                 elif slot.kind == "lane":
                     y0 = top + level.row_spans[number][0]
+                begun.add(x0)
                 arrives = link.lower.kind == "box" or _ends_at_border(link, level)
                 y1, y2 = top + level.row_spans[number][1], top + level.row_spans[number + 1][0]
                 y3 = y2 if link.lower.kind == "lane" else top + link.lower.y

@@ -117,7 +117,7 @@ def box_markup(box: Box, x: float, y: float, with_hover: bool = True) -> str:
     small = box.kind in ("movement", "reference")
     radius = height / 2 if box.kind in _PILLS or small else 6
     corner = f'x="{number(x)}" y="{number(y)}" width="{number(width)}" height="{number(height)}"'
-    classes = f"box {box.kind} {box.family}" + (" again" if box.repeated else "")
+    classes = f"box {box.kind} of-{box.family}" + (" again" if box.repeated else "")
     parts = [f'<g class="{classes}" id="{clean(box.key)}">']
     parts.append(_hover(box.hover) if with_hover else "")
     if box.kind == "scope":
@@ -212,7 +212,7 @@ def _draw_legend(rows: list[list[tuple[str, str, float]]], top: float) -> list[s
         y = top + _LEGEND_HEIGHT * number_of_row + 4
         for name, text, x in row:
             parts.append(
-                f'<g class="box {name}"><rect x="{number(x)}" y="{number(y)}" width="11" '
+                f'<g class="box of-{name}"><rect x="{number(x)}" y="{number(y)}" width="11" '
                 f'height="11" rx="3"/></g><text class="key" x="{number(x + 16)}" '
                 f'y="{number(y + 9.5)}">{clean(text)}</text>'
             )
@@ -269,5 +269,5 @@ def _colours(
     rules += f".frame.body rect{{stroke:{getattr(FAMILIES['control'], mode)[1]}}}"
     for name, family in FAMILIES.items():
         fill, stroke, ink = getattr(family, mode)
-        rules += f".box.{name} rect{{fill:{fill};stroke:{stroke}}}.box.{name} text{{fill:{ink}}}"
+        rules += f".of-{name} rect{{fill:{fill};stroke:{stroke}}}.of-{name} text{{fill:{ink}}}"
     return rules
