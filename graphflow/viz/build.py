@@ -177,7 +177,7 @@ class _Builder:
 
     def _frame(self, path: Path) -> Cluster:
         run = self.runs[path] = self.runs.get(path, 0) + 1
-        key = f"{self.prefix}s{len(self.runs)}_{run}"
+        key = f"{self.prefix}s{sum(self.runs.values())}"
         suffix = ""
         if len(path) == 2 and path[0] == _UPDATE and (_FORWARD, *path[1:]) in self.runs:
             # What derivatives of a scope's ops add has the same scope.
