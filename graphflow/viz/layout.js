@@ -73,6 +73,7 @@ function placeLevel(frame) {
   const aligned = alignedLinks(level);
   relax(level, aligned);
   moveBlocks(level, aligned);
+  straightenLanes(level);
   const slots = level.rows.flat();
   let low = slots.reduce((least, slot) => Math.min(least, slot.x - slot.left), Infinity);
   if (!slots.length) low = 0;
@@ -322,6 +323,40 @@ function improve(level, { members, rightOf, leftOf, order }, x) {
       x[block] = Math.min(Math.max(goal, low), Math.max(low, high));
     }
   }
+}
+
+/** Let each edge that passes several rows bend as rarely as its neighbours allow. */
+function straightenLanes(level) {
+  for (const slot of level.rows.flat()) {
+    if (slot.kind !== "lane" || slot.up[0].upper.kind === "lane") continue;
+    let [lanes, low, high] = [[], -Infinity, Infinity];
+    for (let lane = slot; lane; lane = lane.down.map((x) => x.lower).find((x) => x.kind === "lane")) {
+      const [least, most] = room(lane, level.rows[lane.row]);
+      if (lanes.length && Math.max(low, least) > Math.min(high, most)) {
+        standInLine(lanes, low, high);
+        [lanes, low, high] = [[], -Infinity, Infinity];
+      }
+      lanes.push(lane);
+      [low, high] = [Math.max(low, least), Math.min(high, most)];
+    }
+    standInLine(lanes, low, high);
+  }
+}
+
+function room(slot, row) {
+  const [left, right] = [row[slot.index - 1], row[slot.index + 1]];
+  return [
+    left ? left.x + distance(left, slot) : -Infinity,
+    right ? right.x - distance(slot, right) : Infinity,
+  ];
+}
+
+function standInLine(lanes, low, high) {
+  const counts = new Map();
+  for (const lane of lanes) counts.set(lane.x, (counts.get(lane.x) ?? 0) + 1);
+  let usual = lanes[0].x;
+  for (const [x, count] of counts) if (count > counts.get(usual)) usual = x;
+  for (const lane of lanes) lane.x = Math.max(low, Math.min(high, usual));
 }
 
 // ---- rows and wires ------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 Horizontal positions: neighbours in different rows that should stand exactly below each other are
 joined into blocks; rows are then relaxed towards their neighbours, each row solved exactly under
-its order and distances; finally every block moves as one. `layout.js` does the same in the browser
+its order and distances; then every block moves as one; at last edges that pass many rows lose the
+bends that they do not need. `layout.js` does the same in the browser
 when a frame is opened or closed.
 """
 
@@ -54,6 +55,7 @@ def _place_one(level: Level) -> None:
     aligned = _aligned_links(level)
     _relax(level, aligned)
     _move_blocks(level, aligned)
+    _straighten_lanes(level)
     slots = [slot for row in level.rows for slot in row]
     low = min((slot.x - slot.left for slot in slots), default=0.0)
     if level.cluster.kind != "root":
@@ -258,6 +260,47 @@ def _move_blocks(level: Level, aligned: set[Link]) -> None:
     x = blocks.improve(x)
     for slot, block in blocks.block_of.items():
         slot.x = x[block] + blocks.shift[slot]
+
+
+def _straighten_lanes(level: Level) -> None:
+    """Let each edge that passes several rows bend as rarely as its neighbours allow."""
+    for slot in (slot for row in level.rows for slot in row):
+        if slot.kind != "lane" or slot.up[0].upper.kind == "lane":
+            continue
+        lanes: list[Slot] = []
+        low, high = -inf, inf
+        lane: Slot | None = slot
+        while lane is not None:
+            least, most = _room(lane, level.rows[lane.row])
+            if lanes and max(low, least) > min(high, most):
+                _stand_in_line(lanes, low, high)
+                lanes, low, high = [], -inf, inf
+            lanes.append(lane)
+            low, high = max(low, least), min(high, most)
+            lane = next((x.lower for x in lane.down if x.lower.kind == "lane"), None)
+        _stand_in_line(lanes, low, high)
+
+
+def _room(slot: Slot, row: Sequence[Slot]) -> tuple[float, float]:
+    """Between which positions a slot can move while its neighbours stay."""
+    low, high = -inf, inf
+    if slot.index:
+        left = row[slot.index - 1]
+        low = left.x + _distance(left, slot)
+    if slot.index + 1 < len(row):
+        right = row[slot.index + 1]
+        high = right.x - _distance(slot, right)
+    return low, high
+
+
+def _stand_in_line(lanes: Sequence[Slot], low: float, high: float) -> None:
+    """Give lanes the position that most of them have, or the nearest one that is free."""
+    counts: dict[float, int] = {}
+    for lane in lanes:
+        counts[lane.x] = counts.get(lane.x, 0) + 1
+    usual = max(counts, key=counts.__getitem__)
+    for lane in lanes:
+        lane.x = max(low, min(high, usual))
 
 
 def _extent(positions: Sequence[float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import pairwise
 from xml.etree import ElementTree
 
 _NUMBER = re.compile(r"-?[\d.]+(?:e-?\d+)?")
@@ -94,7 +95,7 @@ def _samples(d: str) -> list[tuple[float, float]]:
             ends = [(x, y), *zip(values[::2], values[1::2], strict=True)]
         length = sum(
             abs(a - b)
-            for p, q in zip(ends, ends[1:], strict=False)
+            for p, q in pairwise(ends)
             for a, b in zip(p, q, strict=True)
         )
         count = max(2, int(length / 3))

@@ -13,9 +13,8 @@ from graphflow.viz.build import build_picture
 from graphflow.viz.measure import LINE_SIZE, SMALL_SIZE, TITLE_SIZE, text_width
 from graphflow.viz.subject import graph_of
 from graphflow.viz.svg import svg_text
-
-from . import subjects
-from .geometry import measure
+from tests.viz import subjects
+from tests.viz.geometry import measure
 
 SUBJECTS = {
     "five nodes": (subjects.five_nodes, "ops"),
