@@ -93,11 +93,7 @@ def _samples(d: str) -> list[tuple[float, float]]:
         else:
             assert command == "C", d
             ends = [(x, y), *zip(values[::2], values[1::2], strict=True)]
-        length = sum(
-            abs(a - b)
-            for p, q in pairwise(ends)
-            for a, b in zip(p, q, strict=True)
-        )
+        length = sum(abs(a - b) for p, q in pairwise(ends) for a, b in zip(p, q, strict=True))
         count = max(2, int(length / 3))
         points += [_bezier(ends, k / count) for k in range(1, count + 1)]
     return points
