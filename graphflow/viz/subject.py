@@ -32,13 +32,32 @@ def graph_of(x: Any) -> Subject:
     graph = getattr(x, "graph", None)
     if isinstance(graph, Graph):
         name = getattr(x, "name", None)
-        return Subject(graph, name if isinstance(name, str) else "")
+        names = _names_of_outputs(getattr(x, "structure", None), len(graph.outputs))
+        return Subject(graph, name if isinstance(name, str) else "", names)
     if isinstance(x, Mapping) and x:
         nodes = [_node_of(value) for value in x.values()]
         return Subject(_graph_for(nodes), "", tuple(map(str, x)))
     if isinstance(x, (list, tuple)) and x:
         return Subject(_graph_for([_node_of(value) for value in x]))
     return Subject(_graph_for([_node_of(x)]))
+
+
+def _names_of_outputs(structure: Any, count: int) -> tuple[str, ...]:
+    """Names by the keys on the way to each number in a nesting; none where there is no key."""
+    names = [""] * count
+
+    def walk(part: Any, way: tuple[str, ...], has_key: bool) -> None:
+        if isinstance(part, Mapping):
+            for key, item in part.items():
+                walk(item, (*way, str(key)), True)
+        elif isinstance(part, (list, tuple)):
+            for position, item in enumerate(part):
+                walk(item, (*way, str(position)), has_key)
+        elif has_key:
+            names[part] = names[part] or ".".join(way)
+
+    walk(structure, (), False)
+    return tuple(names)
 
 
 def _node_of(value: Any) -> Node:

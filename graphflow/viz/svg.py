@@ -190,9 +190,14 @@ def heat_colour(heat: float) -> str:
 # ---- legend and style ------------------------------------------------------------------------
 
 
-def _legend(picture: Picture, width: float) -> list[list[tuple[str, str, float]]]:
+def _legend(
+    picture: Picture, width: float, closes: bool = False
+) -> list[list[tuple[str, str, float]]]:
     """Rows of (family, text, x) for the families that occur, wrapped at the width of the page."""
     used = {box.family for box in picture.root.boxes()}
+    if closes:
+        # Frames that a reader can close look like scopes then.
+        used |= {"scope" for cluster in picture.root.clusters() if cluster.kind == "scope"}
     rows: list[list[tuple[str, str, float]]] = [[]]
     x = _MARGIN
     for name, family in FAMILIES.items():
@@ -221,7 +226,7 @@ def _draw_legend(rows: list[list[tuple[str, str, float]]], top: float) -> list[s
 
 def legend_markup(picture: Picture) -> str:
     """The legend alone, on one line, as an inline SVG."""
-    rows = _legend(picture, float("inf"))
+    rows = _legend(picture, float("inf"), closes=True)
     _, text, x = rows[0][-1] if rows[0] else ("", "", 0.0)
     width = x + 16 + text_width(text, SMALL_SIZE) + _MARGIN
     parts = _draw_legend(rows, 0.0)

@@ -64,3 +64,12 @@ def test_a_large_graph_is_drawn():
     drawing = ElementTree.fromstring(gf.viz(y, format="svg"))
     text = " ".join(drawing.itertext())
     assert all(f"block{k}" in text for k in range(6))
+
+
+def test_outputs_are_named_by_their_keys():
+    x = gf.placeholder((2,), name="x")
+    given = {"mean": gf.mean(x), "parts": [gf.exp(x), gf.tanh(x)]}
+    text = gf.viz(gf.function([x], given, mode="interpret"), format="svg")
+    assert all(f">{name}</text>" in text for name in ("mean", "parts.0", "parts.1"))
+    plain = gf.viz(gf.function([x], [gf.exp(x), gf.tanh(x)], mode="interpret"), format="svg")
+    assert ">output 1</text>" in plain
