@@ -6,7 +6,8 @@ Levels of detail:
 - "ops": scalars are written into the op that reads them, axes that are only added or repeated for
   broadcasting are left out, other index maps become small words on the wire, and a variable is
   drawn beside each place that reads it.
-- "overview": as "ops", without any index map and with name scopes collapsed.
+- "overview": as "ops", without index maps, but where a name scope holds nothing else, and with name
+  scopes collapsed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,12 @@ class Folding:
         self.words: dict[Node, list[str]] = {}
         self._absorbed: set[Node] = set()
         self._scalars: dict[Node, str] = {}
+        #: the scopes in which more than index maps happen
+        self._working_scopes = {
+            node.scope
+            for node in graph.nodes
+            if not node.op.is_leaf and not isinstance(node.op, Movement)
+        }
         for node in graph.nodes:
             text = None if detail == "full" else self._scalar_of(node)
             if text is not None:
@@ -90,6 +97,9 @@ class Folding:
             return False
         if node in self._scalars:
             # A dim's value is a slice of an iota, which its readers need not see.
+            return False
+        if node.scope and node.scope not in self._working_scopes:
+            # A layer that only reshapes is still a layer.
             return False
         return self.detail == "overview" or _only_repeats(node)
 

@@ -182,6 +182,18 @@ def test_sizes_are_written_into_their_readers():
         assert not {"iota", "multiply"} & set(titles)
 
 
+def test_a_layer_that_only_reshapes_is_drawn():
+    x = gf.placeholder(("batch", 1, 4), name="x")
+    with gf.name_scope("flatten"):
+        y = gf.reshape(x, (x.shape[0], 4))
+    with gf.name_scope("act"):
+        y = gf.tanh(y) + gf.reshape(gf.exp(x), (x.shape[0], 4))
+    for detail in ("ops", "overview"):
+        frames = {c.title: c for c in build_picture(graph_of(y).graph, detail).root.clusters()}
+        assert [box.kind for box in frames["flatten"].boxes()] == ["movement"]
+        assert "movement" not in [box.kind for box in frames["act"].boxes()]
+
+
 # ---- large and repeated ----------------------------------------------------------------------
 
 
