@@ -1,154 +1,21 @@
-"""What happens between epochs and batches: stopping, saving, logging, changing the rate."""
+"""Callbacks that watch one result: stopping, keeping the best model, lowering the rate."""
 
 from __future__ import annotations
 
-import csv
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 
 from graphflow.errors import GraphError
-
-Logs = dict[str, float]
-
-
-class Callback:
-    """Base of the callbacks; a subclass defines the hooks that it wants.
-
-    Attributes:
-        model: the model that trains; setting `model.stop_training` ends the training.
-        params: {"epochs", "steps", "verbose"}.
-    """
-
-    model: Any = None
-    params: Mapping[str, Any] = MappingProxyType({})
-
-    def set_model(self, model: Any) -> None:
-        self.model = model
-
-    def set_params(self, params: dict[str, Any]) -> None:
-        self.params = params
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        """Before the first epoch."""
-
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        """After the last epoch."""
-
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        """Before an epoch, counted from 0."""
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        """After an epoch and its validation; `logs` holds the results."""
-
-    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a step."""
-
-    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a step; `logs` holds the results of the epoch so far."""
-
-    def on_test_begin(self, logs: Logs | None = None) -> None:
-        """Before an evaluation."""
-
-    def on_test_end(self, logs: Logs | None = None) -> None:
-        """After an evaluation."""
-
-    def on_test_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a step of an evaluation."""
-
-    def on_test_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a step of an evaluation; `logs` holds its results so far."""
-
-    def on_predict_begin(self, logs: Logs | None = None) -> None:
-        """Before a prediction."""
-
-    def on_predict_end(self, logs: Logs | None = None) -> None:
-        """After a prediction."""
-
-    def on_predict_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
-        """Before a step of a prediction."""
-
-    def on_predict_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        """After a step of a prediction."""
-
-    def on_progress(self, kind: str, done: int) -> None:
-        """Some times a second, after `done` steps of a pass ("train", "test" or "predict").
-
-        A hook of single batches makes Python step through a pass; this one does not.
-        """
-
-
-class CallbackList:
-    """Several callbacks as one."""
-
-    def __init__(self, callbacks: Iterable[Callback], model: Any, params: dict[str, Any]):
-        self.callbacks = list(callbacks)
-        self.model, self.params = model, params
-        for callback in self.callbacks:
-            if not isinstance(callback, Callback):
-                raise GraphError(
-                    f"fit: {callback!r} is no callback; expected objects of keras.callbacks.Callback"
-                )
-            callback.set_model(model)
-            callback.set_params(params)
-
-    def history(self) -> History:
-        """The History among them; one is added where there is none."""
-        found = next((c for c in self.callbacks if isinstance(c, History)), None)
-        if found is None:
-            found = History()
-            found.set_model(self.model)
-            found.set_params(self.params)
-            self.callbacks.append(found)
-        return found
-
-    def call(self, hook: str, *args: Any) -> None:
-        """Call a hook of all of them, in order."""
-        for callback in self.callbacks:
-            getattr(callback, hook)(*args)
-
-    def wants_batches(self, kind: str) -> bool:
-        """Whether some callback looks at single steps; without, a pass need not stop for them."""
-        hooks = (f"on_{kind}_batch_begin", f"on_{kind}_batch_end")
-        return any(
-            getattr(type(callback), hook) is not getattr(Callback, hook) or hook in vars(callback)
-            for callback in self.callbacks
-            for hook in hooks
-        )
-
-
-class History(Callback):
-    """The results of all epochs.
-
-    Attributes:
-        epoch: numbers of the epochs.
-        history: {"loss": [...], "accuracy": [...], "val_loss": [...], ...}
-    """
-
-    def __init__(self) -> None:
-        self.history: dict[str, list[float]] = {}
-        self.epoch: list[int] = []
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.epoch = []
-        self.history = {}
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        self.epoch.append(epoch)
-        for key, value in (logs or {}).items():
-            self.history.setdefault(key, []).append(value)
-
+from graphflow.keras.callbacks.base import Callback, Logs
 
 #: parts of metric names of which more is better
 _GROWING = ("acc", "auc", "precision", "recall", "f1", "r2")
 
 
-class _Watching(Callback):
+class Watching(Callback):
     """What the callbacks share that watch one result.
 
     Args:
@@ -191,7 +58,7 @@ class _Watching(Callback):
         return gain > self.min_delta
 
 
-class StopAtThreshold(_Watching):
+class StopAtThreshold(Watching):
     """Stop as soon as a result reaches a value: "train until the error is small enough".
 
     Args:
@@ -220,7 +87,7 @@ class StopAtThreshold(_Watching):
                 print(f"Epoch {epoch + 1}: {self.monitor} {value:.4g} reached {self.threshold:.4g}")
 
 
-class EarlyStopping(_Watching):
+class EarlyStopping(Watching):
     """Stop when a result has not improved for some epochs.
 
     Args:
@@ -283,7 +150,7 @@ class EarlyStopping(_Watching):
             self.model.set_weights(self.best_weights)
 
 
-class ModelCheckpoint(_Watching):
+class ModelCheckpoint(Watching):
     """Save the model after each epoch.
 
     Args:
@@ -320,7 +187,7 @@ class ModelCheckpoint(_Watching):
             print(f"Epoch {epoch + 1}: saved to {path}")
 
 
-class ReduceLROnPlateau(_Watching):
+class ReduceLROnPlateau(Watching):
     """Multiply the learning rate by a factor when a result no longer improves.
 
     Args:
@@ -373,55 +240,6 @@ class ReduceLROnPlateau(_Watching):
                 print(f"Epoch {epoch + 1}: learning rate reduced to {optimizer.learning_rate:.4g}")
 
 
-class LearningRateScheduler(Callback):
-    """Set the learning rate before each epoch: schedule(epoch, rate) -> rate."""
-
-    def __init__(self, schedule: Callable[..., float], verbose: int = 0):
-        self.schedule, self.verbose = schedule, verbose
-
-    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        optimizer = self.model.optimizer
-        optimizer.learning_rate = float(self.schedule(epoch, optimizer.learning_rate))
-        if self.verbose:
-            print(f"Epoch {epoch + 1}: learning rate {optimizer.learning_rate:.4g}")
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if logs is not None:
-            logs["learning_rate"] = self.model.optimizer.learning_rate
-
-
-class CSVLogger(Callback):
-    """Write the results of each epoch as a row of a file.
-
-    Args:
-        append: add to a file that exists.
-    """
-
-    def __init__(
-        self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
-    ):
-        self.filename, self.separator, self.append = os.fspath(filename), separator, append
-        self._columns: list[str] | None = None
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        self._columns = None
-        exists = os.path.exists(self.filename) and os.path.getsize(self.filename) > 0
-        self._header = not (self.append and exists)
-        if not self.append:
-            open(self.filename, "w", encoding="utf-8").close()
-
-    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        results = logs or {}
-        # A file holds every row written so far, also when the training is interrupted.
-        with open(self.filename, "a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, delimiter=self.separator)
-            if self._columns is None:
-                self._columns = list(results)
-                if self._header:
-                    writer.writerow(["epoch", *self._columns])
-            writer.writerow([epoch, *(results.get(key, "NA") for key in self._columns)])
-
-
 class TerminateOnNaN(Callback):
     """Stop after the epoch in which the loss became NaN or infinite."""
 
@@ -430,13 +248,3 @@ class TerminateOnNaN(Callback):
         if loss is not None and not math.isfinite(loss):
             print(f"Epoch {epoch + 1}: the loss is {loss}, training stops")
             self.model.stop_training = True
-
-
-class LambdaCallback(Callback):
-    """A callback of functions, one per hook given."""
-
-    def __init__(self, **hooks: Callable[..., None]):
-        for hook, function in hooks.items():
-            if not hook.startswith("on_") or not hasattr(Callback, hook):
-                raise GraphError(f"LambdaCallback: there is no hook {hook!r}")
-            setattr(self, hook, function)
