@@ -64,7 +64,7 @@ def read_groups(source: str | IO[bytes], label: str) -> Group:
                     "again with model.save_weights('name.weights.h5')"
                 )
             return _Reader(h5py, label).group(file, 0)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, RuntimeError, ArithmeticError, KeyError, ValueError, TypeError) as error:
         if isinstance(error, (GraphError, FileNotFoundError)):
             raise
         raise GraphFormatError(f"{label}: damaged, or no HDF5 file: {error}") from None

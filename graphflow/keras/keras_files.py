@@ -11,7 +11,8 @@ import math
 import os
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -61,19 +62,27 @@ def load_keras_model(
             raise GraphFormatError(f"{label}: the config asks for more weights than the file holds")
         return np.zeros(shape, "float32")
 
-    try:
-        with serialization.custom_objects(custom_objects), tracing.weights_from(zeros):
+    with _telling_damage(label), serialization.custom_objects(custom_objects):
+        with tracing.weights_from(zeros):
             model = model_from(config)
-    except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise GraphFormatError(f"{label}: the config is damaged: {error!r}") from None
-    if not isinstance(model, Model):
-        raise GraphFormatError(f"{label}: the config is that of a {type(model).__name__}")
-    _assign(_matched(model, saved, label))
-    if compile and config.get("compile_config"):
-        with serialization.custom_objects(custom_objects):
+        if not isinstance(model, Model):
+            raise GraphFormatError(f"{label}: the config is that of a {type(model).__name__}")
+        _assign(_matched(model, saved, label))
+        if compile and config.get("compile_config"):
             model.compile(**training_from(config["compile_config"]))
-        _restore_optimizer(model, saved, label)
+            _restore_optimizer(model, saved, label)
     return model
+
+
+@contextmanager
+def _telling_damage(label: str) -> Iterator[None]:
+    """What a config of the wrong form leads to, as one error."""
+    try:
+        yield
+    except (GraphError, GraphFormatError):
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise GraphFormatError(f"{label}: the config is damaged: {error!r}") from None
 
 
 def load_keras_weights(model: Any, filepath: Path) -> None:
