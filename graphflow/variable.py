@@ -82,6 +82,10 @@ class Variable(Tensor):
             )
         np.copyto(self.storage, array)
 
+    def numpy(self) -> np.ndarray:
+        """A copy of the present value, as other libraries call it."""
+        return self.value
+
     def assign(self, value: Any) -> None:
         """Copy an array into the variable, now. In a graph use `updates=[(variable, tensor)]`."""
         if isinstance(value, Tensor):

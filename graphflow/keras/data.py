@@ -168,9 +168,11 @@ def _as_input(model: Any, array: np.ndarray, tensor: KerasTensor, warn: bool) ->
             )
         return array.reshape(len(array), *sizes)
     shown = f"(batch, {', '.join(map(str, wanted))}{',' if not wanted else ''})"
+    remedy = f"Samples with {math.prod(sample)} elements cannot be reshaped to {wanted}"
+    if _fits(array.shape, wanted):
+        remedy = "This is one sample: x[None] is a batch of it"
     raise ShapeError(
-        f"{model.name}: input {tensor.name!r} got {array.shape}; expected {shown}. Samples with "
-        f"{math.prod(sample)} elements cannot be reshaped to {wanted}"
+        f"{model.name}: input {tensor.name!r} got {array.shape}; expected {shown}. {remedy}"
     )
 
 

@@ -1,4 +1,4 @@
-"""An HDF5 file of weights, as Keras 3 writes it, into a tree of arrays; nothing else is read from it."""
+"""An HDF5 file of weights, in the form of Keras 3, into a tree of arrays and back; nothing else."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Group:
     """What a file holds about one layer, model or optimizer.
 
     Attributes:
-        name: of the layer when it was saved; empty in files of the first versions of Keras 3.
+        name: of the layer when it was saved; empty for lists of layers, and in files of the first
+            versions of Keras 3.
         arrays: its own weights, in order.
         groups: those of the layers inside, by key; ("layers", "dense_1") has the path
             "layers/dense_1".
@@ -55,7 +56,7 @@ def read_groups(source: str | IO[bytes], label: str) -> Group:
         GraphError: the h5py package is missing.
         GraphFormatError: it is no HDF5 file, or holds what a file of weights has no need of.
     """
-    h5py = _h5py(label)
+    h5py = load_h5py(label)
     try:
         with h5py.File(source, "r") as file:
             if "layer_names" in file.attrs or "model_weights" in file:
@@ -70,12 +71,29 @@ def read_groups(source: str | IO[bytes], label: str) -> Group:
         raise GraphFormatError(f"{label}: damaged, or no HDF5 file: {error}") from None
 
 
-def _h5py(label: str) -> Any:
+def write_groups(target: IO[bytes], groups: Group, label: str) -> None:
+    """Write a tree as `read_groups`, and Keras 3, read it."""
+    with load_h5py(label).File(target, "w") as file:
+        _write(file, groups)
+
+
+def _write(parent: Any, group: Group) -> None:
+    if group.name:
+        own = parent.create_group("vars")
+        own.attrs["name"] = group.name
+        for number, array in enumerate(group.arrays):
+            own.create_dataset(str(number), data=array)
+    for key, inner in group.groups.items():
+        _write(parent.require_group(key), inner)
+
+
+def load_h5py(label: str) -> Any:
+    """The h5py package, or an error that names the extra."""
     try:
         import h5py
     except ImportError:
         raise GraphError(
-            f"{label}: reading files of Keras needs the h5py package: pip install 'graphflow[h5py]'"
+            f"{label}: files of Keras need the h5py package: pip install 'graphflow[h5py]'"
         ) from None
     return h5py
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ from graphflow.keras.layers import LAYERS
 from graphflow.keras.layers.operation import OPERATIONS, Operation, encoded
 from graphflow.keras.models.functional import Functional
 from graphflow.keras.models.sequential import Sequential
-from graphflow.keras.naming import snake_case
+from graphflow.keras.naming import argument_names, snake_case
 from graphflow.keras.serialization import custom_class
 from graphflow.keras.symbolic import KerasTensor
 from graphflow.structure import flatten_structure
@@ -85,7 +84,7 @@ def known_options(cls: Any, config: Mapping[str, Any], label: str) -> dict[str, 
     Raises:
         GraphError: another one is set.
     """
-    accepted = _accepted(cls)
+    accepted = argument_names(cls)
     result = {}
     for key, given in config.items():
         value = value_from(given)
@@ -104,21 +103,6 @@ def _made(cls: Any, config: Mapping[str, Any], label: str) -> Any:
         return cls.from_config(options)
     except (TypeError, KeyError) as error:
         raise GraphError(f"load: the config of {label} is wrong: {error}") from None
-
-
-def _accepted(cls: Any) -> set[str]:
-    """Names of the arguments of a constructor and of those that it passes on to."""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        parameters = inspect.signature(base.__init__).parameters
-        names |= {
-            n for n, p in parameters.items() if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        }
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-            break
-    return names - {"self"}
 
 
 def _parts(entry: Any) -> tuple[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from graphflow.errors import GraphError, ShapeError
 from graphflow.io.limits import DEFAULT_LIMITS
 from graphflow.io.strict_json import parse
 from graphflow.keras import serialization, tracing
-from graphflow.keras.hdf5 import Group, read_groups
+from graphflow.keras.hdf5 import Group, read_groups, write_groups
 from graphflow.keras.keras_configs import model_from, training_from
 from graphflow.keras.layers.base import Layer
 from graphflow.keras.layers.core import InputLayer
@@ -104,6 +104,30 @@ def load_keras_weights(model: Any, filepath: Path) -> None:
     _assign(_matched(model, saved, label))
 
 
+def keras_weights(model: Any) -> bytes:
+    """The weights of a model as the bytes of a `.weights.h5` file, which Keras 3 loads too."""
+    groups = _grouped(model)
+    buffer = io.BytesIO()
+    write_groups(buffer, groups, "save_weights")
+    return buffer.getvalue()
+
+
+def _grouped(layer: Layer) -> Group:
+    group = Group(layer.name, [weight.value for weight in _own_weights(layer)])
+    for path, child in _children(layer, Group()):
+        *outer, key = path.split("/")
+        target = group
+        for name in outer:
+            target = target.groups.setdefault(name, Group())
+        target.groups[key] = _grouped(child)
+    return group
+
+
+def _own_weights(layer: Layer) -> list[Variable]:
+    """The weights of a layer itself; Keras counts the trainable ones first."""
+    return sorted(layer._own_weights, key=lambda weight: not weight.trainable)
+
+
 def _read_archive(filepath: Path, label: str) -> tuple[dict[str, Any], Group]:
     try:
         with zipfile.ZipFile(filepath) as archive:
@@ -165,8 +189,7 @@ def _matched(model: Layer, saved: Group, label: str) -> Pairs:
 
 
 def _own_arrays(layer: Layer, group: Group, label: str) -> Pairs:
-    # Keras counts the trainable weights of a layer first.
-    weights = sorted(layer._own_weights, key=lambda weight: not weight.trainable)
+    weights = _own_weights(layer)
     if len(weights) != len(group.arrays):
         raise GraphError(
             f"{label}: {len(group.arrays)} arrays are saved for {layer.name!r}; expected "

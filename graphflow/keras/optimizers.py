@@ -10,7 +10,7 @@ import numpy as np
 from graphflow import functions, statistics
 from graphflow.errors import GraphError
 from graphflow.keras import schedules
-from graphflow.keras.naming import snake_case
+from graphflow.keras.naming import check_arguments, snake_case
 from graphflow.keras.serialization import Table
 from graphflow.tensor import Tensor
 from graphflow.variable import Variable, variable
@@ -46,7 +46,9 @@ class Optimizer:
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str | None = None,
+        **unknown: Any,
     ):
+        check_arguments(type(self), unknown, {"lr": "learning_rate"})
         self.name = name or snake_case(type(self).__name__)
         self.weight_decay, self.clipnorm, self.clipvalue = weight_decay, clipnorm, clipvalue
         self.global_clipnorm = global_clipnorm

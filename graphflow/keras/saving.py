@@ -16,6 +16,7 @@ import numpy as np
 from graphflow import io
 from graphflow.errors import GraphError
 from graphflow.function import Function
+from graphflow.io.atomic_file import replace_file
 from graphflow.io.limits import DEFAULT_LIMITS
 from graphflow.io.strict_json import canonical, parse
 from graphflow.keras import losses, metrics, optimizers, serialization, tracing
@@ -225,8 +226,16 @@ def _objects(value: Any, module: Any) -> Any:
 def save_weights(model: Any, filepath: Path, overwrite: bool = True) -> None:
     """See `Model.save_weights`."""
     _check_path(filepath, overwrite)
-    if not os.fspath(filepath).endswith(".npz"):
-        raise GraphError(f"save_weights: {os.fspath(filepath)}; expected a name ending in .npz")
+    name = os.fspath(filepath)
+    if name.endswith(".weights.h5"):
+        from graphflow.keras.keras_files import keras_weights
+
+        replace_file(name, [keras_weights(model)])
+        return
+    if not name.endswith(".npz"):
+        raise GraphError(
+            f"save_weights: {name}; expected a name ending in .npz, or in .weights.h5 for Keras"
+        )
     _check_names(model.weights)
     np.savez(filepath, **{str(weight.name): weight.value for weight in model.weights})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -72,8 +73,12 @@ class Table:
         """
         maker = self.aliases.get(name) or self.classes.get(name) or (_custom.get() or {}).get(name)
         if maker is None:
-            known = ", ".join(sorted(self.aliases)) or ", ".join(sorted(self.classes))
-            raise GraphError(f"{self.kind}: {name!r} is unknown; expected one of {known}")
+            known = sorted(self.aliases) or sorted(self.classes)
+            close = difflib.get_close_matches(name, known, 1)
+            remedy = f"did you mean {close[0]!r}? Expected" if close else "expected"
+            raise GraphError(
+                f"{self.kind}: {name!r} is unknown; {remedy} one of {', '.join(known)}"
+            )
         return maker() if isinstance(maker, type) or name in self.aliases else maker
 
     def from_config(self, config: Mapping[str, Any]) -> Any:

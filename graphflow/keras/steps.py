@@ -17,8 +17,12 @@ from graphflow.keras.losses import Loss
 from graphflow.keras.metrics import Mean, MeanMetric, Metric
 from graphflow.keras.optimizers import Optimizer
 from graphflow.keras.symbolic import static_shape
+from graphflow.structure import flatten_structure
 from graphflow.tensor import Tensor
 from graphflow.variable import Placeholder, Variable, placeholder
+
+#: metrics that fit themselves to loss and targets
+_ACCURACY = ("accuracy", "acc")
 
 
 class Steps:
@@ -43,6 +47,10 @@ class Steps:
     ):
         self.model, self.optimizer, self.mode = model, optimizer, mode
         self._given = (losses, loss_weights, metrics, weighted_metrics)
+        for table, given in ((loss_module, losses), (metric_module, (metrics, weighted_metrics))):
+            for name in flatten_structure(given):
+                if isinstance(name, str) and name not in _ACCURACY:
+                    table.get(name)
         self._functions: dict[Any, Function] = {}
         self._ready = False
         self.loss_tracker = Mean("loss")
@@ -96,7 +104,7 @@ class Steps:
             raise GraphError(f"{self.model.name}: two metrics have one name, among {names}")
 
     def _metric(self, item: Any, place: int, targets: Sequence[np.ndarray]) -> Metric:
-        if item not in ("accuracy", "acc"):
+        if item not in _ACCURACY:
             return metric_module.get(item)
         output = static_shape(self.model.output_list[place].traced.shape)
         shape = targets[place].shape if place < len(targets) else output

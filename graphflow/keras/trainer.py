@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from graphflow.errors import GraphError
+from graphflow.errors import GraphError, ShapeError
 from graphflow.function import Function, function
 from graphflow.keras import optimizers
 from graphflow.keras.callbacks import CallbackList, History
@@ -257,11 +257,11 @@ class Trainer:
         targets = [] if y is None else target_arrays(self, y, steps.target_kinds, steps.names)
         weights = sample_weights(self.name, targets, sample_weight, class_weight)
         arrays = [*inputs, *targets, *([] if weights is None else [weights])]
-        counts = [len(array) for array in arrays]
-        if len(set(counts)) > 1:
-            raise GraphError(
-                f"{self.name}: x, y and weights have {counts} samples; expected one number"
-            )
+        groups = {"x": inputs, "y": targets, "sample_weight": arrays[len(inputs) + len(targets) :]}
+        counts = {name: len(group[0]) for name, group in groups.items() if group}
+        if len(set(counts.values())) > 1:
+            told = ", ".join(f"{name} has {count}" for name, count in counts.items())
+            raise ShapeError(f"{self.name}: {told} samples; expected one number")
         return arrays, (len(targets), weights is not None)
 
     def _step(self, training: bool, arrays: list[np.ndarray], kinds: tuple[int, bool]) -> Function:

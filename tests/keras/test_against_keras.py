@@ -302,3 +302,11 @@ def test_every_layer_that_both_have_is_read(tmp_path):
     got = ours.models.load_model(tmp_path / "m.keras").predict([images, indices], verbose=0)
     for mine, theirs in zip(got, model.predict([images, indices], verbose=0), strict=True):
         near(mine, theirs)
+
+
+def test_keras_reads_weights_that_are_written_here(tmp_path):
+    source, target = network(ours), network(real)
+    source.set_weights([RNG.normal(size=w.shape) ** 2 for w in source.get_weights()])
+    source.save_weights(tmp_path / "m.weights.h5")
+    target.load_weights(tmp_path / "m.weights.h5")
+    near(source.predict(ROWS, verbose=0), target.predict(ROWS, verbose=0))

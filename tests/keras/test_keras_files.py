@@ -99,6 +99,46 @@ def test_weights_of_a_keras_file(expected):
     near(model.predict(PAIR, verbose=0)[0], expected["p"])
 
 
+def test_weights_are_written_as_keras_writes_them(expected, tmp_path):
+    model, other = graph(), graph()
+    model.load_weights(HERE / "graph.keras")
+    model.save_weights(tmp_path / "m.weights.h5")
+    with h5py.File(tmp_path / "m.weights.h5") as file:
+        assert list(file) == ["layers", "vars"]
+        assert file["layers/sequential/layers/dense/vars/0"].shape == (8, 3)
+    other.load_weights(tmp_path / "m.weights.h5")
+    near(other.predict(PAIR, verbose=0)[0], expected["p"])
+    with pytest.raises(GraphError, match="overwrite is False"):
+        model.save_weights(tmp_path / "m.weights.h5", overwrite=False)
+    with pytest.raises(GraphError, match=r"ending in \.npz, or in \.weights\.h5"):
+        model.save_weights(tmp_path / "m.h5")
+
+
+def test_a_model_of_ones_own_keeps_its_attributes(tmp_path):
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first = layers.Dense(3)
+            self.rest = [layers.Dense(3), layers.Dense(2)]
+
+        def call(self, x):
+            x = self.first(x)
+            for layer in self.rest:
+                x = layer(x)
+            return x
+
+    models = [Own(), Own()]
+    for model in models:
+        model.build((None, 5))
+    models[0].save_weights(tmp_path / "m.weights.h5")
+    with h5py.File(tmp_path / "m.weights.h5") as file:
+        assert set(file) == {"first", "rest", "vars"}
+        assert file["rest/dense_1/vars/0"].shape == (3, 2)
+    models[1].load_weights(tmp_path / "m.weights.h5")
+    x = rows(4, 0)
+    near(models[1].predict(x, verbose=0), models[0].predict(x, verbose=0))
+
+
 def test_layers_are_ordered_as_keras_orders_them():
     x = keras.Input((3,))
     near_end, far, middle = layers.Dense(3), layers.Dense(3), layers.Dense(3)

@@ -117,7 +117,7 @@ def test_a_config_cannot_name_other_classes(tmp_path):
     with pytest.raises(GraphError, match="the class 'os.system' is unknown"):
         load_model(path)
     path = altered(tmp_path, lambda d: first_dense(d)["config"].update(surprise=1))
-    with pytest.raises(GraphError, match="the config of Dense is wrong"):
+    with pytest.raises(GraphError, match="Dense: there is no argument 'surprise'"):
         load_model(path)
 
 

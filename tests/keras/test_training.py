@@ -320,6 +320,48 @@ def test_what_fit_prints(capsys):
 # ---- refusals --------------------------------------------------------------------------------
 
 
+def test_a_summary_says_what_is_connected_where_that_is_no_chain():
+    a = keras.Input((3,), name="a")
+    h = layers.Dense(3, name="h")(a)
+    chain, branched = Model(a, h), Model(a, layers.Add(name="sum")([h, a]))
+    lines = []
+    branched.summary(print_fn=lines.append)
+    header, *_, last = [line for line in lines[0].splitlines() if "│" in line]
+    assert "Connected to" in header
+    assert [cell.strip() for cell in last.split("│")[1:-1]] == [
+        "sum (Add)",
+        "(None, 3)",
+        "0",
+        "h, a",
+    ]
+    chain.summary(print_fn=lines.append)
+    assert "Connected" not in lines[1]
+    wide = []
+    chain.summary(line_length=90, print_fn=wide.append)
+    assert len(wide[0].splitlines()[1]) == 90
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: layers.Dense(3, actvation="relu"),
+            "Dense: .*'actvation'; did you mean activation",
+        ),
+        (lambda: layers.Flatten(size=3), "Flatten: there is no argument 'size'; expected one of"),
+        (lambda: optimizers.SGD(lr=0.1), "'lr'; did you mean learning_rate"),
+        (lambda: line("adamm"), "'adamm' is unknown; did you mean 'adam'"),
+        (lambda: line(loss="mean_squared"), "did you mean 'mean_squared_error'"),
+        (lambda: line(metrics=["mae", "rsme"]), "'rsme' is unknown; did you mean 'rmse'"),
+        (lambda: line().fit(X, Y[:30]), "x has 50, y has 30 samples"),
+        (lambda: line().predict(X[0], verbose=0), r"This is one sample: x\[None\]"),
+    ],
+)
+def test_mistakes_are_met_with_what_may_be_meant(call, message):
+    with pytest.raises(GraphError, match=message):
+        call()
+
+
 def test_what_a_static_graph_cannot_do_is_said():
     with pytest.raises(GraphError, match="run_eagerly=True is not possible"):
         line(run_eagerly=True)

@@ -11,7 +11,7 @@ import numpy as np
 from graphflow.compiler.graph import name_scope
 from graphflow.errors import GraphError, ShapeError
 from graphflow.keras import activations, initializers, regularizers, tracing
-from graphflow.keras.naming import snake_case, unique_name
+from graphflow.keras.naming import check_arguments, snake_case, unique_name
 from graphflow.keras.serialization import serialize
 from graphflow.keras.symbolic import Call, KerasTensor, Shape, has_keras_tensor, static_shape
 from graphflow.structure import flatten_structure, map_structure
@@ -47,7 +47,9 @@ class Layer:
         input_shape: Any = None,
         input_dim: int | None = None,
         batch_input_shape: Any = None,
+        **unknown: Any,
     ):
+        check_arguments(type(self), unknown)
         self.name = name or unique_name(snake_case(type(self).__name__))
         self.dtype = dtype or "float32"
         self.built = False

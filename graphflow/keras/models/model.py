@@ -186,7 +186,7 @@ class Model(Trainer, Layer):  # type: ignore[misc]
         io.save(self.predict_function, filepath)
 
     def save_weights(self, filepath: str | os.PathLike[str], overwrite: bool = True) -> None:
-        """Write the weights by name to an `.npz` file."""
+        """Write the weights to an `.npz` file, or to a `.weights.h5` file, which Keras 3 reads too."""
         from graphflow.keras.saving import save_weights
 
         save_weights(self, filepath, overwrite)
