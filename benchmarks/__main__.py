@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks import machine, probe, table
 from benchmarks.contest import QUICK, Contest, Pace
@@ -106,30 +107,61 @@ def sides_of(
     return sides, missing
 
 
+class Report:
+    """What is known so far; it is written after each row, so that a stopped run leaves its part."""
+
+    def __init__(self, arguments: argparse.Namespace, about: dict[str, Any], roof: probe.Roof):
+        self.arguments, self.about, self.roof = arguments, about, roof
+        self.groups: list[tuple[Group, list[Row]]] = []
+        self.missing: dict[str, str] = {}
+
+    @property
+    def rows(self) -> list[Row]:
+        return [row for _, found in self.groups for row in found]
+
+    def write(self) -> str:
+        """The Markdown, after writing the files that were asked for."""
+        for row in self.rows:
+            row.roof, row.roof_name = self.roof.bound(row.flops, row.moved)
+        parts = (self.about, self.roof, self.groups, self.missing)
+        text = table.markdown(*parts)
+        if self.arguments.markdown:
+            Path(self.arguments.markdown).write_text(text)
+        if self.arguments.json:
+            Path(self.arguments.json).write_text(json.dumps(table.as_json(*parts), indent=1))
+        return text
+
+    def insert(self, text: str) -> None:
+        """Put the tables into documents."""
+        texts = {"short": table.short_table(self.about, self.groups), "full": text}
+        for name in self.arguments.insert:
+            Path(name).write_text(table.inserted(Path(name).read_text(), texts))
+
+
 def run(arguments: argparse.Namespace) -> list[Row]:
     """Measure, print and write; the rows in the order of the table."""
     begin = time.monotonic()
     pace = dataclasses.replace(QUICK, deadline=begin + QUICK_END) if arguments.quick else Pace()
-    if arguments.rounds:
-        pace = dataclasses.replace(pace, rounds=arguments.rounds)
-    pace = dataclasses.replace(pace, patience=arguments.patience)
-    environment = pinned(arguments.threads)
-    cores = pin_cores(arguments.threads)
+    rounds = arguments.rounds or pace.rounds
+    pace = dataclasses.replace(pace, rounds=rounds, patience=arguments.patience)
+    environment, cores = pinned(arguments.threads), pin_cores(arguments.threads)
     about = machine.header(arguments.threads, cores)
-    roof = probe.measure(arguments.threads)
+    report = Report(arguments, about, probe.measure(arguments.threads))
     interpreters = dict(item.split("=", 1) for item in arguments.python)
-    sides, missing = sides_of(arguments.peers, interpreters, environment)
+    sides, report.missing = sides_of(arguments.peers, interpreters, environment)
+    if OURS in report.missing:
+        sys.exit(f"{OURS}: {report.missing[OURS]}")
+    started = [side for side in sides if side.versions]
     about["versions"] = {
-        side.name: " ".join(f"{n} {v}" for n, v in side.versions.items())
-        for side in sides
-        if side.versions
+        s.name: " ".join(f"{name} {version}" for name, version in s.versions.items())
+        for s in started
     }
-    if OURS in missing:
-        sys.exit(f"{OURS}: {missing[OURS]}")
-    contest = Contest(sides, missing, pace, environment, cores, _progress)
-    groups: list[tuple[Group, list[Row]]] = []
+    if arguments.quick and not arguments.only:
+        about["left out"] = [w.name for _, found in families() for w in found if not w.quick]
+    contest = Contest(sides, report.missing, pace, environment, cores, _progress)
     for group, workloads in families():
-        rows = []
+        rows: list[Row] = []
+        report.groups.append((group, rows))
         for workload in chosen(workloads, arguments.only, arguments.quick):
             if arguments.quick and time.monotonic() - begin > QUICK_SECONDS:
                 reason = f"the {QUICK_SECONDS:.0f} s of --quick were over"
@@ -137,31 +169,17 @@ def run(arguments: argparse.Namespace) -> list[Row]:
                 continue
             rows.append(contest.row(workload))
             _finished(rows[-1])
-        groups.append((group, rows))
-    roof = probe.best(roof, probe.measure(arguments.threads))
-    for _, rows in groups:
-        for row in rows:
-            row.roof, row.roof_name = roof.bound(row.flops, row.moved)
-    if arguments.quick and not arguments.only:
-        every = [workload for _, workloads in families() for workload in workloads]
-        about["left out"] = [w.name for w in every if not w.quick]
+            report.write()
+    report.roof = probe.best(report.roof, probe.measure(arguments.threads))
     about["seconds"] = time.monotonic() - begin
-    about["idle"] = {s.name: s.used / s.waited for s in sides if s.waited > 1}
+    about["idle"] = {s.name: s.used / s.waited for s in started if s.waited > 1}
     for side in sides:
         side.stop()
     _progress("")
-    text = table.markdown(about, roof, groups, missing)
+    text = report.write()
     print(text)
-    if arguments.markdown:
-        Path(arguments.markdown).write_text(text)
-    if arguments.json:
-        content = table.as_json(about, roof, groups, missing)
-        Path(arguments.json).write_text(json.dumps(content, indent=1))
-    rows = [row for _, found in groups for row in found]
-    for name in arguments.insert:
-        texts = {"short": table.short_table(about, groups), "full": text}
-        Path(name).write_text(table.inserted(Path(name).read_text(), texts))
-    return rows
+    report.insert(text)
+    return report.rows
 
 
 def _progress(text: str) -> None:

@@ -7,6 +7,7 @@ import platform
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 # Where others take more than this share of the cores, a round is repeated, and a row says so.
 DISTURBED = 0.1
@@ -40,7 +41,7 @@ def _revision() -> str:
     return done.stdout.strip() or "unknown"
 
 
-def header(threads: int, cores: list[int]) -> dict[str, object]:
+def header(threads: int, cores: list[int]) -> dict[str, Any]:
     """What is known before the run; `load` says whether others used the machine meanwhile."""
     return {
         "processor": _processor(),
