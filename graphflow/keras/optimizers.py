@@ -172,16 +172,6 @@ def _shrink(square_sum: Tensor, longest: float) -> Tensor:
     return longest / functions.maximum(functions.sqrt(square_sum), longest)
 
 
-#: smaller averages count as 0: they change no weight, while arithmetic on subnormal numbers, where
-#: a decaying average ends and stays, takes many times as long
-_NEGLIGIBLE = 1e-30
-
-
-def _settled(average: Tensor) -> Tensor:
-    """A decaying average, 0 where it is negligible; NaN stays, so that it is seen."""
-    return functions.where(functions.abs(average) <= _NEGLIGIBLE, 0.0, average)
-
-
 class SGD(Optimizer):
     """w ← w - rate · g; with momentum v ← momentum · v - rate · g, w ← w + v.
 
@@ -209,7 +199,7 @@ class SGD(Optimizer):
         if not self.momentum:
             return [(weight, weight - change)]
         velocity = self.slot(weight, "momentum")
-        moved = _settled(velocity * self.momentum - change)
+        moved = velocity * self.momentum - change
         ahead = moved * self.momentum - change if self.nesterov else moved
         return [(velocity, moved), (weight, weight + ahead)]
 
@@ -240,8 +230,8 @@ class Adam(Optimizer):
         # float64: 1 - 0.999 in float32 is wrong in the fifth digit.
         first, second = (1.0 - functions.pow(beta, number) for beta in (self.beta_1, self.beta_2))
         alpha = rate * functions.astype(functions.sqrt(second) / first, "float32")
-        new_m = _settled(m + (gradient - m) * (1 - self.beta_1))
-        new_v = _settled(v + (functions.square(gradient) - v) * (1 - self.beta_2))
+        new_m = m + (gradient - m) * (1 - self.beta_1)
+        new_v = v + (functions.square(gradient) - v) * (1 - self.beta_2)
         result: Updates = [(m, new_m), (v, new_v)]
         if self.amsgrad:
             largest = self.slot(weight, "velocity_hat")
@@ -287,7 +277,7 @@ class RMSprop(Optimizer):
 
     def step(self, weight: Variable, gradient: Tensor, rate: Tensor, number: Tensor) -> Updates:
         v = self.slot(weight, "velocity")
-        new_v = _settled(v * self.rho + functions.square(gradient) * (1 - self.rho))
+        new_v = v * self.rho + functions.square(gradient) * (1 - self.rho)
         result: Updates = [(v, new_v)]
         spread = new_v
         if self.centered:
