@@ -45,6 +45,7 @@ from graphflow.runtime.layout import (
     MISFIT,
     NEXT,
     ROW,
+    RUNNING,
     SLICE,
     TASK,
     UNDONE,
@@ -418,14 +419,15 @@ def enter(context):  # type: ignore[no-untyped-def]
 
 
 def work(team, spins):  # type: ignore[no-untyped-def]
-    """A worker's life: run chunks, and return after `spins` looks that found none."""
+    """A worker's life: run chunks, and return after `spins` looks that found no run going on."""
     set_float_mode(flushing(float_mode()))
     idle = 0
     while idle < spins:
         if take_chunks(team) > 0:
             idle = 0
         else:
-            idle += 1
+            # Within a run there will be more: the caller may be in a long chunk.
+            idle = 0 if acquire(team, RUNNING) else idle + 1
             pause()
     return 0
 

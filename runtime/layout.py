@@ -15,6 +15,6 @@ CONTEXT = 13
 DONE, MISFIT, FAILED, UNDONE = range(4)
 
 #: words of a team of threads, a cache line (8 words) or more apart from each other:
-#: the claim word, the count of finished chunks, and the launch (kernel, buffers, dims, extent,
-#: grain, chunks)
-CLAIM, FINISHED, TASK, TEAM = 0, 16, 32, 48
+#: the claim word, the count of finished chunks, the launch (kernel, buffers, dims, extent, grain,
+#: chunks), and whether a run is going on
+CLAIM, FINISHED, TASK, RUNNING, TEAM = 0, 16, 32, 48, 64
