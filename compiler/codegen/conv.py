@@ -137,13 +137,16 @@ class _ConvWriter(TileWriter):
         return kernel.kernel(extent, cost=work * product(self.node.inputs[1].shape[:-1]))
 
     @contextmanager
-    def _each_line(self) -> Iterator[Size]:
-        """The lines of the block, one after another."""
+    def _each_line(self, skipped: int = 0) -> Iterator[Size]:
+        """The lines of the block, one after another, without the first `skipped`."""
         if self.line_block == 1:
             yield self.line.first
             return
         first = self.kernel.size(self.line.first)
-        with self.rolled("line", first, self.line.count):
+        begin, count = first, self.line.count
+        if skipped:
+            begin, count = f"{first} + {skipped}", f"{count} - {skipped}"
+        with self.rolled("line", begin, count):
             yield self.kernel.index("line", self.line.size)
 
     def _write_sums(self) -> None:
@@ -179,25 +182,33 @@ class _ConvWriter(TileWriter):
                 kernel.line(f"steps = min({PANEL_STEPS}, {total} - k0)")
                 first = kernel.index("k0", taps.channels)
                 at, shift = at + first * w_steps[-2], shift + first
-            kernel.line(
-                f"pack_rows({self.tile.lanes}, panel, {self.tile.width}, {self.w}, "
-                f"{self.text(at)}, {self.text(w_steps[-2])}, {self.text(steps)}, "
-                f"{self.columns.count})"
-            )
             add = f"{' + '.join(names)} > 0" if names else "0"
-            self._multiply(Place("panel", 0), [Level(steps, 1, self.tile.width)], shift, add)
+            c, a = self._operands(self.line.first, shift)
+            level = Level(steps, 1, w_steps[-2])
+            self.gemm_panel(
+                self.tile, c, self.rows, self.columns, a, Place(self.w, at), level, add
+            )
+            if self.line_block > 1:
+                level = Level(steps, 1, self.tile.width)
+                self._multiply(Place("panel", 0), [level], shift, add, skipped=1)
 
-    def _multiply(self, b: Place, levels: Sequence[Level], shift: Size, add: str) -> None:
+    def _multiply(
+        self, b: Place, levels: Sequence[Level], shift: Size, add: str, skipped: int = 0
+    ) -> None:
         """Every line of the block: C (+)= pixels of x, `shift` elements further, times `b`."""
-        taps = self.taps
-        with self._each_line() as line:
-            pixel = line * self.pixels + self.rows.first
-            place = pixel * self.outputs + self.group * self.channels + self.columns.first
-            c = self.result(place, self.outputs, self._block_at(line), self.column_block)
-            a_at = taps.line(delinearize(line, self.lines)) + self.rows.first * taps.pixel
-            a_at = a_at + self.group * taps.channels + shift
-            a = Place(self.x, a_at, taps.pixel)
+        with self._each_line(skipped) as line:
+            c, a = self._operands(line, shift)
             self.gemm(self.tile, c, self.rows, self.columns, a, b, levels, add)
+
+    def _operands(self, line: Size, shift: Size) -> tuple[Place, Place]:
+        """Where the results of a line go, and where its pixels of x lie."""
+        taps = self.taps
+        pixel = line * self.pixels + self.rows.first
+        place = pixel * self.outputs + self.group * self.channels + self.columns.first
+        a_at = taps.line(delinearize(line, self.lines)) + self.rows.first * taps.pixel
+        a_at = a_at + self.group * taps.channels + shift
+        c = self.result(place, self.outputs, self._block_at(line), self.column_block)
+        return c, Place(self.x, a_at, taps.pixel)
 
     def _block_at(self, line: Size) -> Size:
         return (line - self.line.first) * (self.row_block * self.column_block)

@@ -4,7 +4,7 @@ A share of the kernel (`unit`) is a block of the result, so that no sum is ever 
 
     near     B fits near the core: a few rows, all columns; B is read in place
     packed   B is large or transposed: many rows, some columns; panels of B as wide as a tile are
-             copied side by side on the stack, a slice of k at a time
+             copied side by side on the stack, a slice of k at a time, and so is a transposed A
     stream   B is large and the rows are few: B is read once, in order, a thin slice of k at a time
 
 Which one is right may depend on a named dim; then the kernel holds the last two and decides.
@@ -26,10 +26,17 @@ from graphflow.compiler.op import CAST, broadcast_index
 from graphflow.compiler.spec import ITEMSIZE, is_float
 from graphflow.compiler.target import Target
 
-#: most columns of a block that is read in place: the epilogue's row on the stack
-NEAR_COLUMNS = 256
-#: rows of a packed block, and the bytes of its part of the result that lie on the stack
-PACKED_ROWS, PACKED_BYTES = 256, 128 * 1024
+#: most columns of a block that is read in place: the epilogue's row on the stack; and the bytes of
+#: B, with which it stays in the first-level cache
+NEAR_COLUMNS, NEAR_BYTES = 256, 32 * 1024
+#: most rows and columns of a packed block; of one for which a transposed A is copied, too
+PACKED, COPIED = (320, 256), (128, 512)
+#: rows of a packed block where their number is a named dim: enough blocks for a usual batch
+UNKNOWN_ROWS = 64
+#: most columns of that with an epilogue: its block of results lies on the stack
+STAGED_COLUMNS = 256
+#: steps of a transposed A that are so many bytes apart push each other out of the cache
+FAR_BYTES = 1024
 #: bytes of one packed panel, and the most steps of k in it
 PANEL_BYTES, PANEL_STEPS = 96 * 1024, 512
 #: with fewer rows, packing costs more than it saves (measured: 16..48 x 1024 x 1024)
@@ -70,6 +77,7 @@ class Plan:
         group: columns that are packed at a time; they divide `columns`.
         steps: steps of k in a packed panel; 0 if B is never packed.
         streams: whether the kernel has the loops for few rows.
+        copies: whether A is copied as well.
     """
 
     tile: Tile
@@ -78,6 +86,7 @@ class Plan:
     group: int
     steps: int = 0
     streams: bool = False
+    copies: bool = False
 
 
 def emit_matmul(node: Node, kernel: TemplateKernel, target: Target) -> KernelDraft:
@@ -146,15 +155,18 @@ class _MatmulWriter(TileWriter):
         at = self.layout
         tile = self._tile(at.columns)
         in_order = at.b.column == 1
-        near = typical(at.inner * at.columns) * self.itemsize <= self.machine.cache_bytes
-        return self._near_plan(tile) if in_order and near else self._far_plan(tile, in_order)
+        size = typical(at.inner * at.columns) * self.itemsize
+        self.is_near = size <= self.machine.cache_bytes
+        few = isinstance(at.rows, int) and at.rows < FEW_ROWS
+        near = self.is_near if few else size <= NEAR_BYTES
+        return self._near_plan(tile) if in_order and near else self._far_plan(in_order)
 
-    def _tile(self, columns: Size) -> Tile:
+    def _tile(self, columns: Size, widest: int = 8) -> Tile:
         # Tall tiles of rows whose distance is a multiple of 4 KiB fall into one set of L1.
         stride = self.layout.a.row
         aliased = isinstance(stride, int) and stride * self.itemsize % 4096 == 0
-        rows, tallest = self.layout.rows, 8 if aliased else 14
-        return choose_tile(self.machine, self.node.dtype, rows, columns, tallest=tallest)
+        rows, tallest = self.layout.rows, 9 if aliased else 14
+        return choose_tile(self.machine, self.node.dtype, rows, columns, tallest, widest)
 
     def _near_plan(self, tile: Tile) -> Plan:
         rows, columns = self.layout.rows, self.layout.columns
@@ -175,27 +187,54 @@ class _MatmulWriter(TileWriter):
         block = max(1, block)
         return Plan(tile, tile.height, block, block)
 
-    def _far_plan(self, tile: Tile, in_order: bool) -> Plan:
+    def _far_plan(self, in_order: bool) -> Plan:
         rows, columns, inner = self.layout.rows, self.layout.columns, self.layout.inner
         few = isinstance(rows, int) and rows < FEW_ROWS
         streams = in_order and (few or not isinstance(rows, int))
-        height = PACKED_ROWS // tile.height * tile.height
-        if isinstance(rows, int):
-            height = even_block(rows, PACKED_ROWS + tile.height - 1, tile.height)
-        # Enough blocks to share, also where there is one row of them.
-        share = typical(columns) // 8
-        fitting = PACKED_BYTES // (height * self.itemsize)
-        group = even_block(typical(columns), max(min(fitting, share), tile.width), tile.width)
-        width = group
-        if streams:
-            width = -(-min(2 * share, STREAM_COLUMNS) // group) * group
+        across = typical(columns)
+        tile = self._tile(columns, 3)
         if few and streams:
-            return Plan(tile, height, width, width, 0, True)
+            width = min(across, max(across // 4, 2 * tile.width), STREAM_COLUMNS)
+            width = even_block(across, width, tile.width)
+            return Plan(tile, even_block(typical(rows), FEW_ROWS, 1), width, width, 0, True)
+        copies = not few and self._wants_copy()
+        height, width = self._packed_block(tile, *(COPIED if copies else PACKED))
+        group = width if copies else tile.width
+        if streams:
+            width = even_block(across, min(max(across // 4, group), STREAM_COLUMNS), group)
+        width = -(-width // group) * group
         steps = min(PANEL_STEPS, PANEL_BYTES // (tile.width * self.itemsize))
         if isinstance(inner, int):
-            steps = min(steps, inner + tile.lanes - 1)
+            steps = even_block(inner, steps, tile.lanes)
         steps = max(1, steps // tile.lanes) * tile.lanes
-        return Plan(tile, height, width, group, steps, streams)
+        return Plan(tile, height, width, group, steps, streams, copies)
+
+    def _wants_copy(self) -> bool:
+        """Whether the rows of a tile are neighbours in memory, and its steps far from each other."""
+        step = self.layout.a.column
+        return step != 1 and (not isinstance(step, int) or step * self.itemsize >= FAR_BYTES)
+
+    def _packed_block(self, tile: Tile, height: int, width: int) -> tuple[int, int]:
+        """Rows and columns of a block; enough blocks to share, also in small products."""
+        rows, columns = self.layout.rows, self.layout.columns
+        across = typical(columns)
+        height = max(1, height // tile.height) * tile.height
+        if self.kernel.epilogue is not None:
+            width = min(width, STAGED_COLUMNS)
+        width = even_block(across, width, tile.width)
+        if not isinstance(rows, int):
+            return min(height, UNKNOWN_ROWS // tile.height * tile.height), width
+        height = even_block(rows, height, tile.height)
+        while -(-rows // height) * -(-across // width) < FEWEST_SHARES:
+            if height * width * typical(self.layout.inner) < 4 * SHARE_WORK:
+                break
+            if width > max(height // 2, tile.width):
+                width = even_block(across, width // 2, tile.width)
+            elif height > 2 * tile.height:
+                height = even_block(rows, height // 2, tile.height)
+            else:
+                break
+        return height, width
 
     # ---- writing the loops -------------------------------------------------------------------
 
@@ -203,6 +242,8 @@ class _MatmulWriter(TileWriter):
         kernel, at, plan = self.kernel, self.layout, self.plan
         if plan.steps:
             kernel.line(f"panel = stack({plan.steps * plan.tile.width}, {self.cast}, 1)")
+        if plan.copies:
+            kernel.line(f"part = stack({plan.steps * self._copy_row()}, {self.cast}, 3)")
         streamed = min(FEW_ROWS, plan.rows) * plan.columns if plan.streams else 0
         self.open_block(max(plan.rows * plan.group, streamed))
         strips, panels = blocks(at.rows, plan.rows), blocks(at.columns, plan.columns)
@@ -229,12 +270,15 @@ class _MatmulWriter(TileWriter):
         if plan.group == plan.columns:
             yield
             return
-        begin, self.stride = kernel.size(columns.first), "wide"
-        few = f"{self.rows.count} < {FEW_ROWS}"
-        kernel.line(f"wide = select({few}, {plan.columns}, {plan.group})")
-        with kernel.loop("group", "0", f"({columns.count} + wide - 1) // wide"):
-            kernel.line(f"first = {begin} + group * wide")
-            kernel.line(f"count = min(wide, {begin} + {columns.count} - first)")
+        begin, wide = kernel.size(columns.first), str(plan.group)
+        if plan.streams:
+            wide = "wide"
+            few = f"{self.rows.count} < {FEW_ROWS}"
+            kernel.line(f"wide = select({few}, {plan.columns}, {plan.group})")
+        self.stride = wide if plan.streams else plan.group
+        with self.rolled("group", "0", f"({columns.count} + {wide} - 1) // {wide}"):
+            kernel.line(f"first = {begin} + group * {wide}")
+            kernel.line(f"count = min({wide}, {begin} + {columns.count} - first)")
             first = kernel.index("first", columns.size)
             self.columns = Range(first, "count", columns.size, plan.group)
             yield
@@ -252,7 +296,7 @@ class _MatmulWriter(TileWriter):
             self._write_packed()
         else:
             whole = _Slice(0, self.layout.inner, "0")
-            self._multiply(plan.tile, whole, self.columns, self._in_place(whole), self.layout.b.row)
+            self._multiply(plan.tile, whole, self.columns)
 
     def _in_place(self, piece: _Slice) -> Place:
         """The current columns and k of B in its own buffer."""
@@ -261,14 +305,20 @@ class _MatmulWriter(TileWriter):
 
     def _write_stream(self) -> None:
         columns = replace(self.columns, block=self.plan.columns)
-        tile = replace(self.plan.tile, height=min(self.plan.tile.height, STREAM_HEIGHT))
-        with self._slices(STREAM_STEPS) as piece:
-            self._multiply(tile, piece, columns, self._in_place(piece), self.layout.b.row)
+        tile, steps = self.plan.tile, STREAM_STEPS
+        if self.is_near:
+            steps = typical(self.layout.inner)
+        else:
+            tile = replace(tile, height=min(tile.height, STREAM_HEIGHT))
+        with self._slices(steps) as piece:
+            self._multiply(tile, piece, columns)
 
     def _write_packed(self) -> None:
         kernel, plan = self.kernel, self.plan
         width = plan.tile.width
         with self._slices(plan.steps) as piece:
+            if plan.copies:
+                self._copy_a(piece)
             if plan.group == width:
                 self._write_panel(piece, self.columns)
                 return
@@ -277,16 +327,38 @@ class _MatmulWriter(TileWriter):
                 first = self.columns.first + kernel.index("j", plan.group)
                 self._write_panel(piece, replace(self.columns, first=first, count="across"))
 
-    def _write_panel(self, piece: _Slice, columns: Range) -> None:
-        """Pack these columns of one slice of B, and multiply all rows by them."""
-        kernel, b, tile = self.kernel, self.layout.b, self.plan.tile
-        start = b.offset + piece.first * b.row + columns.first * b.column
-        pack, stride = ("pack_rows", b.row) if b.column == 1 else ("pack_transposed", b.column)
+    def _copy_row(self) -> int:
+        """Distance of the steps in the copy of A: an odd number of cache lines."""
+        return self.plan.rows // 32 * 32 + 16 + (32 if self.plan.rows % 32 > 16 else 0)
+
+    def _copy_a(self, piece: _Slice) -> None:
+        """Copy the current rows and steps of a transposed A, as they lie."""
+        kernel, a = self.kernel, self.layout.a
+        at = a.offset + self.rows.first * a.row + piece.first * a.column
         kernel.line(
-            f"{pack}({tile.lanes}, panel, {tile.width}, {b.buffer}, {kernel.size(start)}, "
-            f"{kernel.size(stride)}, {self.text(piece.count)}, {columns.count})"
+            f"copy_rows({self.plan.tile.lanes}, part, {self._copy_row()}, {a.buffer}, "
+            f"{kernel.size(at)}, {kernel.size(a.column)}, {self.text(piece.count)}, "
+            f"{self.rows.count})"
         )
-        self._multiply(tile, piece, columns, Place("panel", 0), tile.width)
+
+    def _write_panel(self, piece: _Slice, columns: Range) -> None:
+        """Multiply all rows by these columns of one slice of B, which is packed first or meanwhile."""
+        kernel, b, tile = self.kernel, self.layout.b, self.plan.tile
+        c, a, a_step = self._operands(piece, columns)
+        if self.plan.copies:
+            a, a_step = Place("part", 0, 1), self._copy_row()
+        start = b.offset + piece.first * b.row + columns.first * b.column
+        if b.column == 1:
+            place, level = Place(b.buffer, start), Level(piece.count, a_step, b.row)
+            self.gemm_panel(tile, c, self.rows, columns, a, place, level, piece.add)
+            return
+        kernel.line(
+            f"pack_transposed({tile.lanes}, panel, {tile.width}, {b.buffer}, "
+            f"{kernel.size(start)}, {kernel.size(b.column)}, {self.text(piece.count)}, "
+            f"{columns.count})"
+        )
+        level = Level(piece.count, a_step, tile.width)
+        self.gemm(tile, c, self.rows, columns, a, Place("panel", 0), [level], piece.add)
 
     @contextmanager
     def _slices(self, steps: int) -> Iterator[_Slice]:
@@ -302,16 +374,20 @@ class _MatmulWriter(TileWriter):
             kernel.line(f"steps = min({steps}, {total} - k0)")
             yield _Slice(kernel.index("k0", inner), "steps", "k0 > 0")
 
-    def _multiply(self, tile: Tile, piece: _Slice, columns: Range, b: Place, b_step: Size) -> None:
-        """C (+)= A B for the current rows, some columns and a slice of k."""
+    def _multiply(self, tile: Tile, piece: _Slice, columns: Range) -> None:
+        """C (+)= A B for the current rows, some columns and a slice of k, read where they lie."""
+        c, a, a_step = self._operands(piece, columns)
+        level = Level(piece.count, a_step, self.layout.b.row)
+        self.gemm(tile, c, self.rows, columns, a, self._in_place(piece), [level], piece.add)
+
+    def _operands(self, piece: _Slice, columns: Range) -> tuple[Place, Place, Size]:
+        """Where results of these columns go, the current rows of A, and the distance of its steps."""
         at = self.layout
         matrix = self.kernel.index("matrix", at.count)
         place = (matrix * at.rows + self.rows.first) * at.columns + columns.first
         c = self.result(place, at.columns, columns.first - self.columns.first, self.stride)
         a_at = at.a.offset + self.rows.first * at.a.row + piece.first * at.a.column
-        a = Place(at.a.buffer, a_at, at.a.row)
-        level = Level(piece.count, at.a.column, b_step)
-        self.gemm(tile, c, self.rows, columns, a, b, [level], piece.add)
+        return c, Place(at.a.buffer, a_at, at.a.row), at.a.column
 
 
 def _emit_integers(node: Node, kernel: TemplateKernel) -> KernelDraft:

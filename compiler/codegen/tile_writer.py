@@ -111,12 +111,40 @@ class TileWriter:
     ) -> None:
         """C = A B for a block, or C += A B where `add` holds."""
         nest = (part for level in levels for part in (level.count, level.a_step, level.b_step))
+        self._call("gemm_tiles", tile, c, rows, columns, a, (add, b.buffer, b.at, *nest))
+
+    def gemm_panel(
+        self,
+        tile: Tile,
+        c: Place,
+        rows: Range,
+        columns: Range,
+        a: Place,
+        b: Place,
+        level: Level,
+        add: str,
+    ) -> None:
+        """`gemm` for the columns of one tile, which leaves B's rows side by side in `panel`."""
+        rest = (add, "panel", b.buffer, b.at, level.count, level.a_step, level.b_step)
+        self._call("gemm_panel", tile, c, rows, columns, a, rest)
+
+    def _call(
+        self,
+        name: str,
+        tile: Tile,
+        c: Place,
+        rows: Range,
+        columns: Range,
+        a: Place,
+        rest: Sequence[Text],
+    ) -> None:
+        add, *others = rest
         arguments = (
             tile.height, tile.vectors, tile.lanes, rows.tail(tile.height),
             columns.tail(tile.width), c.buffer, c.at, c.row, rows.count, columns.count, add,
-            a.buffer, a.at, a.row, b.buffer, b.at, *nest,
+            a.buffer, a.at, a.row, *others,
         )  # fmt: skip
-        self.kernel.line(f"gemm_tiles({', '.join(map(self.text, arguments))})")
+        self.kernel.line(f"{name}({', '.join(map(self.text, arguments))})")
 
     def write_epilogue(
         self,

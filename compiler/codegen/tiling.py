@@ -50,7 +50,12 @@ def tail(size: Size, block: int, step: int) -> int:
 
 
 def choose_tile(
-    target: Target, dtype: str, rows: Size, columns: Size, *, tallest: int = _TALLEST
+    target: Target,
+    dtype: str,
+    rows: Size,
+    columns: Size,
+    tallest: int = _TALLEST,
+    widest: int = _WIDEST,
 ) -> Tile:
     """The tile with the least estimated time for one step of the summed index.
 
@@ -60,7 +65,7 @@ def choose_tile(
     lanes = target.lanes(dtype)
     m, n = max(1, typical(rows)), max(1, typical(columns))
     best: tuple[float, int, int] | None = None
-    for vectors in range(1, min(_WIDEST, -(-n // lanes)) + 1):
+    for vectors in range(1, min(widest, -(-n // lanes)) + 1):
         for height in range(1, min(tallest, m) + 1):
             if height * vectors + vectors + 1 > target.registers:
                 break

@@ -21,9 +21,12 @@ from numba.core import cgutils, types
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
-__all__ = ["gemm_tiles", "pack_rows", "pack_transposed"]
+__all__ = ["copy_rows", "gemm_panel", "gemm_tiles", "pack_transposed"]
 
 _I1, _I32, _I64 = ir.IntType(1), ir.IntType(32), ir.IntType(64)
+
+#: how many rows of B are asked for before they are read
+_ROWS_AHEAD = 16
 
 #: (count, stride in A, stride in B) of one loop over the summed index
 Level = tuple[ir.Value, ir.Value, ir.Value]
@@ -76,6 +79,15 @@ class _Vectors:
         else:
             self.call("llvm.masked.store", ir.VoidType(), value, pointer, _I32(self.align), mask)
 
+    def prefetch(self, base: ir.Value, offset: ir.Value) -> None:
+        """Ask for the cache line of an element, which will be read; any address will do."""
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, _I32, _I32, _I32])
+        name = "llvm.prefetch.p0i8"
+        function = cgutils.get_or_insert_function(self.builder.module, kind, name)
+        pointer = self.builder.bitcast(self.builder.gep(base, [offset]), byte)
+        self.builder.call(function, [pointer, _I32(0), _I32(3), _I32(1)])
+
     def broadcast(self, value: ir.Value) -> ir.Value:
         undefined = ir.Constant(ir.VectorType(value.type, self.lanes), ir.Undefined)
         first = self.builder.insert_element(undefined, value, _I32(0))
@@ -127,6 +139,21 @@ class _Product:
         self.v, self.builder = v, v.builder
         (self.c, self.c_row), (self.a, self.a_row), self.b = c, a, b
         self.levels, self.add = levels, add
+        #: where B comes from (base, row stride), if it is to be copied to `b` first
+        self.source: tuple[ir.Value, ir.Value] | None = None
+        self.copies = False
+
+    @contextmanager
+    def copying(self) -> Iterator[None]:
+        """B is read where it comes from, and copied to where it is read afterwards."""
+        assert self.source is not None
+        usual = self.b, self.levels
+        ((count, a_step, panel_row),) = self.levels
+        self.panel, self.copies = (self.b, panel_row), True
+        self.b, self.levels = self.source[0], [(count, a_step, self.source[1])]
+        yield
+        self.copies = False
+        self.b, self.levels = usual
 
     def tile(
         self, rows: int, vectors: int, row: ir.Value, column: ir.Value, left: ir.Value | None
@@ -139,14 +166,14 @@ class _Product:
         a_rows = [
             v.at(self.a, builder.mul(builder.add(row, _I64(r)), self.a_row)) for r in range(rows)
         ]
-        sums = [v.constant(0.0)] * (rows * vectors)
-        sums = self._nest(self.levels, a_rows, v.at(self.b, column), masks, sums)
         at = builder.add(builder.mul(row, self.c_row), column)
         places = [
             builder.add(at, builder.add(builder.mul(_I64(r), self.c_row), _I64(j * v.lanes)))
             for r in range(rows)
             for j in range(vectors)
         ]
+        sums = [v.constant(0.0)] * (rows * vectors)
+        sums = self._nest(self.levels, a_rows, v.at(self.b, column), masks, sums)
 
         def finish(accumulate: bool) -> None:
             for number, (place, value) in enumerate(zip(places, sums, strict=True)):
@@ -189,6 +216,8 @@ class _Product:
         builder.position_at_end(body)
         a_offset, b_offset = builder.mul(index, a_step), builder.mul(index, b_step)
         inner_rows = [v.at(a, a_offset) for a in a_rows]
+        if self.copies:
+            self._copy_row(index, v.at(b, b_offset), b_step, masks)
         new = self._nest(inner, inner_rows, v.at(b, b_offset), masks, carried)
         following = builder.add(index, _I64(1), flags=("nsw",))
         for phi, value in zip((index, *carried), (following, *new), strict=True):
@@ -196,6 +225,20 @@ class _Product:
         builder.branch(head)
         builder.position_at_end(done)
         return carried
+
+
+    def _copy_row(
+        self, k: ir.Value, row: ir.Value, step: ir.Value, masks: list[ir.Value | None]
+    ) -> None:
+        """Copy row k of B to the panel, and ask for a row further on."""
+        builder, v = self.builder, self.v
+        panel, panel_row = self.panel
+        ahead = builder.mul(step, _I64(_ROWS_AHEAD))
+        for j, mask in enumerate(masks):
+            place = _I64(j * v.lanes)
+            v.prefetch(row, builder.add(ahead, place))
+            target = builder.add(builder.mul(k, panel_row), place)
+            v.store(v.load(row, place, mask), panel, target)
 
 
 def _either(
@@ -263,8 +306,12 @@ def _emit_rows(
     builder, (height, vectors) = product.builder, shape
     some, tail = _partial(rows, height, row_tail)
     whole = _whole(builder, rows, height, tail)
+    begin = _I64(0)
+    if product.source is not None:
+        _emit_first_rows(product, rows, column, left, shape, some)
+        begin = _I64(height)
     if some:
-        with _loop(builder, _I64(0), whole, height) as row:
+        with _loop(builder, begin, whole, height) as row:
             product.tile(height, vectors, row, column, left)
     if tail == height:
         # The rest in powers of two: each is a tile of its own, without scalar rows.
@@ -278,6 +325,31 @@ def _emit_rows(
     elif tail:
         with builder.if_then(builder.icmp_signed("<", whole, rows)):
             product.tile(tail, vectors, whole, column, left)
+
+
+def _emit_first_rows(
+    product: _Product,
+    rows: ir.Value,
+    column: ir.Value,
+    left: ir.Value | None,
+    shape: tuple[int, int],
+    some: bool,
+) -> None:
+    """The first tile of a panel, which copies B on the way; without a whole tile a plain copy."""
+    builder, (height, vectors) = product.builder, shape
+
+    def multiply() -> None:
+        with product.copying():
+            product.tile(height, vectors, _I64(0), column, left)
+
+    def copy() -> None:
+        with product.copying():
+            product.tile(0, vectors, _I64(0), column, left)
+
+    enough = builder.icmp_signed(">=", rows, _I64(height)) if some else _I1(0)
+    if isinstance(rows, ir.Constant):
+        enough = _I1(int(some))
+    _either(builder, enough, multiply, copy)
 
 
 def _formal(argument: types.Type) -> types.Type:
@@ -333,45 +405,78 @@ def gemm_tiles(
     return signature(types.none, *shape, *formal), lower
 
 
+@intrinsic(prefer_literal=True)
+def gemm_panel(
+    typing, height, vectors, lanes, row_tail, column_tail,
+    c, c_at, c_row, rows, columns, add, a, a_at, a_row, panel, b, b_at, count, a_step, b_row,
+):  # fmt: skip
+    """`gemm_tiles` for at most `vectors * lanes` columns, which copies B to `panel` on the way.
+
+    The first tile of rows reads B in its buffer and stores it, the others read the panel: a copy
+    before them would wait for memory, here the products hide it.
+    """
+    dtype = c.dtype
+    sizes = (c_at, c_row, rows, columns, a_at, a_row, b_at, count, a_step, b_row)
+    shape = (height, vectors, lanes, row_tail, column_tail)
+    add_formal = add if isinstance(add, types.IntegerLiteral) else types.boolean
+
+    def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Sequence[ir.Value]) -> Any:
+        c, c_at, c_row, rows, columns, add, a, a_at, a_row, panel, b, b_at, *nest = args[5:]
+        given = (c_at, c_row, rows, columns, a_at, a_row, b_at, *nest)
+        c_at, c_row, rows, columns, a_at, a_row, b_at, count, a_step, b_row = (
+            _I64(t.literal_value) if isinstance(t, types.IntegerLiteral) else value
+            for t, value in zip(sizes, given, strict=True)
+        )
+        if isinstance(add_formal, types.IntegerLiteral):
+            add = _I1(add_formal.literal_value)
+        tile_height, tile_vectors, width, *tails = (t.literal_value for t in shape)
+        v = _Vectors(builder, dtype, width)
+        c, a, b = _base(v, c, c_at), _base(v, a, a_at), _base(v, b, b_at)
+        levels = [(count, a_step, _I64(tile_vectors * width))]
+        product = _Product(v, (c, c_row), (a, a_row), panel, levels, add)
+        product.source = b, b_row
+        _emit_columns(product, rows, columns, (tile_height, tile_vectors), tuple(tails))
+        return context.get_dummy_value()
+
+    c_at, c_row, rows, columns, a_at, a_row, b_at, *nest = map(_formal, sizes)
+    formal = (c, c_at, c_row, rows, columns, add_formal, a, a_at, a_row, panel, b, b_at, *nest)
+    return signature(types.none, *shape, *formal), lower
+
+
 # ---- Packing -------------------------------------------------------------------------------------
 
 
 @intrinsic(prefer_literal=True)
-def pack_rows(typing, lanes, panel, width, source, at, row, count, columns):
-    """panel[k, j] = source[at + k * row + j] for k < count and j < columns; `width` a panel row.
-
-    `width` is a literal multiple of `lanes`; columns up to it may be overwritten with zeros.
-    """
-    sizes = (at, row, count, columns)
+def copy_rows(typing, lanes, target, target_row, source, at, row, count, columns):
+    """target[r * target_row + j] = source[at + r * row + j] for r < count and j < columns."""
+    sizes = (target_row, at, row, count, columns)
 
     def lower(context: Any, builder: ir.IRBuilder, sig: Any, args: Sequence[ir.Value]) -> Any:
-        _, panel, _, source, *rest = args
-        at, row, count, columns = (
+        _, target, target_row, source, *rest = args
+        target_row, at, row, count, columns = (
             _I64(t.literal_value) if isinstance(t, types.IntegerLiteral) else value
-            for t, value in zip(sizes, rest, strict=True)
+            for t, value in zip(sizes, (target_row, *rest), strict=True)
         )
         v = _Vectors(builder, types.unliteral(source_type.dtype), lanes.literal_value)
-        places = range(0, width.literal_value, v.lanes)
-        base = v.at(source, at)
-
-        def copy(masks: Sequence[ir.Value | None]) -> None:
-            with _loop(builder, _I64(0), count, 1) as k:
-                start, target = builder.mul(k, row), builder.mul(k, _I64(width.literal_value))
-                for place, mask in zip(places, masks, strict=True):
-                    value = v.load(base, builder.add(start, _I64(place)), mask)
-                    v.store(value, panel, builder.add(target, _I64(place)))
-
-        full = builder.icmp_signed(">=", columns, _I64(width.literal_value))
-        if isinstance(columns, ir.Constant):
-            full = _I1(columns.constant >= width.literal_value)
-        _either(
-            builder, full, lambda: copy([None] * len(places)),
-            lambda: copy([v.mask(columns, place) for place in places]),
-        )  # fmt: skip
+        base, step = v.at(source, at), 4 * v.lanes
+        whole = _whole(builder, columns, step, step)
+        with _loop(builder, _I64(0), count, 1) as r:
+            start = v.at(base, builder.mul(r, row))
+            goal = v.at(target, builder.mul(r, target_row))
+            ahead = builder.mul(row, _I64(_ROWS_AHEAD))
+            with _loop(builder, _I64(0), whole, step) as j:
+                places = [builder.add(j, _I64(k * v.lanes)) for k in range(4)]
+                for place in places:
+                    v.prefetch(start, builder.add(ahead, place))
+                for place, value in [(place, v.load(start, place)) for place in places]:
+                    v.store(value, goal, place)
+            with _loop(builder, whole, columns, v.lanes) as j:
+                mask = v.mask(builder.sub(columns, j), 0)
+                v.store(v.load(start, j, mask), goal, j, mask)
         return context.get_dummy_value()
 
     source_type = source
-    formal = (lanes, panel, width, source, *map(_formal, sizes))
+    formal = (lanes, target, _formal(target_row), source, *map(_formal, sizes[1:]))
     return signature(types.none, *formal), lower
 
 
