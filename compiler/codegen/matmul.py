@@ -2,12 +2,15 @@
 
 A share of the kernel (`unit`) is a block of the result, so that no sum is ever split:
 
-    near     B fits near the core: a few rows, all columns; B is read in place
-    packed   B is large or transposed: many rows, some columns; panels of B as wide as a tile are
-             copied side by side on the stack, a slice of k at a time, and so is a transposed A
-    stream   B is large and the rows are few: B is read once, in order, a thin slice of k at a time
+    near     B is small: the rows of one tile, all columns; A and B are read in place
+    packed   panels of B as wide as a tile are copied side by side on the stack, a slice of k at a
+             time, by the first tile that uses them; a unit is a strip of rows by one panel, and
+             neighbouring strips of a thread's share are multiplied by one copy
+    streamed few rows: B is read once, in order, a thin slice of k at a time; neighbouring panels of
+             a thread's share are read together
+    copied   a transposed A is copied as well: its steps lie too far apart for the cache
 
-Which one is right may depend on a named dim; then the kernel holds the last two and decides.
+Where the rows are a named dim, one kernel holds packed and streamed loops and decides.
 """
 
 from __future__ import annotations
@@ -29,16 +32,16 @@ from graphflow.compiler.target import Target
 #: most columns of a block that is read in place: the epilogue's row on the stack; and the bytes of
 #: B, with which it stays in the first-level cache
 NEAR_COLUMNS, NEAR_BYTES = 256, 32 * 1024
-#: most rows and columns of a packed block; of one for which a transposed A is copied, too
-PACKED, COPIED = (320, 256), (128, 512)
-#: rows of a packed block where their number is a named dim: enough blocks for a usual batch
-UNKNOWN_ROWS = 64
-#: most columns of that with an epilogue: its block of results lies on the stack
-STAGED_COLUMNS = 256
-#: steps of a transposed A that are so many bytes apart push each other out of the cache
-FAR_BYTES = 1024
+#: rows of a strip, and most rows that are multiplied by one copy of a panel
+STRIP_ROWS, PACKED_ROWS = 64, 320
 #: bytes of one packed panel, and the most steps of k in it
 PANEL_BYTES, PANEL_STEPS = 96 * 1024, 512
+#: most vectors in a panel: wider ones leave L1 (6 x 4 tiles: 0.78 of the speed of 9 x 3)
+PANEL_VECTORS = 3
+#: steps of a transposed A that are so many bytes apart push each other out of the cache
+FAR_BYTES = 1024
+#: rows and columns of a block for which A is copied; columns where its results lie on the stack
+COPIED_ROWS, COPIED_COLUMNS, STAGED_COLUMNS = 128, 512, 256
 #: with fewer rows, packing costs more than it saves (measured: 16..48 x 1024 x 1024)
 FEW_ROWS = 40
 #: steps of k in which rows of B are read in order (28 GB/s against 11 without), and the tallest tile
@@ -66,27 +69,6 @@ class _Slice:
     first: Size
     count: Text
     add: str
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Block sizes of one product.
-
-    Attributes:
-        rows, columns: size of a block.
-        group: columns that are packed at a time; they divide `columns`.
-        steps: steps of k in a packed panel; 0 if B is never packed.
-        streams: whether the kernel has the loops for few rows.
-        copies: whether A is copied as well.
-    """
-
-    tile: Tile
-    rows: int
-    columns: int
-    group: int
-    steps: int = 0
-    streams: bool = False
-    copies: bool = False
 
 
 def emit_matmul(node: Node, kernel: TemplateKernel, target: Target) -> KernelDraft:
@@ -147,32 +129,43 @@ class _MatmulWriter(TileWriter):
         self.layout = _Layout(node, kernel)
         self.itemsize = ITEMSIZE[node.dtype]
         self.machine = target
-        self.plan = self._plan()
 
-    # ---- choosing the blocks -----------------------------------------------------------------
-
-    def _plan(self) -> Plan:
+    def write(self) -> KernelDraft:
+        """Choose the loops, and write them."""
         at = self.layout
-        tile = self._tile(at.columns)
         in_order = at.b.column == 1
         size = typical(at.inner * at.columns) * self.itemsize
-        self.is_near = size <= self.machine.cache_bytes
+        is_near = in_order and size <= self.machine.cache_bytes
         few = isinstance(at.rows, int) and at.rows < FEW_ROWS
-        near = self.is_near if few else size <= NEAR_BYTES
-        return self._near_plan(tile) if in_order and near else self._far_plan(in_order)
+        if is_near and (few or size <= NEAR_BYTES):
+            return self._write_near()
+        if not few and self._wants_copy():
+            return self._write_copied()
+        return self._write_far(few, in_order, is_near)
 
-    def _tile(self, columns: Size, widest: int = 8) -> Tile:
+    def _tile(self, columns: Size, panel: bool = False) -> Tile:
         # Tall tiles of rows whose distance is a multiple of 4 KiB fall into one set of L1.
         stride = self.layout.a.row
         aliased = isinstance(stride, int) and stride * self.itemsize % 4096 == 0
-        rows, tallest = self.layout.rows, 9 if aliased else 14
+        tallest, widest = 9 if aliased else 14, PANEL_VECTORS if panel else 8
+        rows = self.layout.rows
+        if panel and not isinstance(rows, int):
+            rows = PACKED_ROWS
         return choose_tile(self.machine, self.node.dtype, rows, columns, tallest, widest)
 
-    def _near_plan(self, tile: Tile) -> Plan:
+    def _wants_copy(self) -> bool:
+        """Whether the rows of a tile are neighbours in memory, and its steps far from each other."""
+        step = self.layout.a.column
+        return step != 1 and (not isinstance(step, int) or step * self.itemsize >= FAR_BYTES)
+
+    # ---- near --------------------------------------------------------------------------------
+
+    def _near_block(self) -> tuple[Tile, int]:
+        """The tile, and the columns of a block."""
         rows, columns = self.layout.rows, self.layout.columns
+        tile = self._tile(columns)
         if not isinstance(columns, int):
-            block = max(1, NEAR_COLUMNS // tile.width) * tile.width
-            return Plan(tile, tile.height, block, block)
+            return tile, max(1, NEAR_COLUMNS // tile.width) * tile.width
         block = min(columns, NEAR_COLUMNS)
         if isinstance(rows, int):
             work = rows * columns * typical(self.layout.inner)
@@ -184,173 +177,192 @@ class _MatmulWriter(TileWriter):
         if block < columns:
             block = even_block(columns, block, tile.lanes)
             tile = self._tile(block)
-        block = max(1, block)
-        return Plan(tile, tile.height, block, block)
+        return tile, max(1, block)
 
-    def _far_plan(self, in_order: bool) -> Plan:
-        rows, columns, inner = self.layout.rows, self.layout.columns, self.layout.inner
-        few = isinstance(rows, int) and rows < FEW_ROWS
-        streams = in_order and (few or not isinstance(rows, int))
-        across = typical(columns)
-        tile = self._tile(columns, 3)
-        if few and streams:
-            width = min(across, max(across // 4, 2 * tile.width), STREAM_COLUMNS)
-            width = even_block(across, width, tile.width)
-            return Plan(tile, even_block(typical(rows), FEW_ROWS, 1), width, width, 0, True)
-        copies = not few and self._wants_copy()
-        height, width = self._packed_block(tile, *(COPIED if copies else PACKED))
-        group = width if copies else tile.width
-        if streams:
-            width = even_block(across, min(max(across // 4, group), STREAM_COLUMNS), group)
-        width = -(-width // group) * group
-        steps = min(PANEL_STEPS, PANEL_BYTES // (tile.width * self.itemsize))
-        if isinstance(inner, int):
-            steps = even_block(inner, steps, tile.lanes)
-        steps = max(1, steps // tile.lanes) * tile.lanes
-        return Plan(tile, height, width, group, steps, streams, copies)
+    def _write_near(self) -> KernelDraft:
+        tile, block = self._near_block()
+        self.open_block(tile.height * block)
+        with self._blocks(tile.height, block) as (extent, rows, columns):
+            self._multiply(tile, _Slice(0, self.layout.inner, "0"), rows, columns, block)
+            self.write_epilogue(rows, columns, Place("block", 0, block), self.layout.index)
+        return self.kernel.kernel(extent, cost=tile.height * block * self.layout.inner)
 
-    def _wants_copy(self) -> bool:
-        """Whether the rows of a tile are neighbours in memory, and its steps far from each other."""
-        step = self.layout.a.column
-        return step != 1 and (not isinstance(step, int) or step * self.itemsize >= FAR_BYTES)
-
-    def _packed_block(self, tile: Tile, height: int, width: int) -> tuple[int, int]:
-        """Rows and columns of a block; enough blocks to share, also in small products."""
-        rows, columns = self.layout.rows, self.layout.columns
-        across = typical(columns)
-        height = max(1, height // tile.height) * tile.height
-        if self.kernel.epilogue is not None:
-            width = min(width, STAGED_COLUMNS)
-        width = even_block(across, width, tile.width)
-        if not isinstance(rows, int):
-            return min(height, UNKNOWN_ROWS // tile.height * tile.height), width
-        height = even_block(rows, height, tile.height)
-        while -(-rows // height) * -(-across // width) < FEWEST_SHARES:
-            if height * width * typical(self.layout.inner) < 4 * SHARE_WORK:
-                break
-            if width > max(height // 2, tile.width):
-                width = even_block(across, width // 2, tile.width)
-            elif height > 2 * tile.height:
-                height = even_block(rows, height // 2, tile.height)
-            else:
-                break
-        return height, width
-
-    # ---- writing the loops -------------------------------------------------------------------
-
-    def write(self) -> KernelDraft:
-        kernel, at, plan = self.kernel, self.layout, self.plan
-        if plan.steps:
-            kernel.line(f"panel = stack({plan.steps * plan.tile.width}, {self.cast}, 1)")
-        if plan.copies:
-            kernel.line(f"part = stack({plan.steps * self._copy_row()}, {self.cast}, 3)")
-        streamed = min(FEW_ROWS, plan.rows) * plan.columns if plan.streams else 0
-        self.open_block(max(plan.rows * plan.group, streamed))
-        strips, panels = blocks(at.rows, plan.rows), blocks(at.columns, plan.columns)
+    @contextmanager
+    def _blocks(self, height: int, width: int) -> Iterator[tuple[Size, Range, Range]]:
+        """A loop over the blocks of a share: the extent, and the current rows and columns."""
+        kernel, at = self.kernel, self.layout
+        strips, panels = blocks(at.rows, height), blocks(at.columns, width)
         extent = at.count * strips * panels
         with kernel.loop("unit", "lo", "hi"):
             unit = kernel.index("unit", extent)
             matrix, strip, panel = delinearize(unit, (at.count, strips, panels))
             if at.count != 1:
                 kernel.line(f"matrix = {kernel.size(matrix)}")
-            self.rows = self.range_of("row", strip, strips, at.rows, plan.rows)
-            self.columns = self.range_of("column", panel, panels, at.columns, plan.columns)
-            with self._groups():
-                self._write_block()
-                self.write_epilogue(
-                    self.rows, self.columns, Place("block", 0, self.stride), at.index
+            rows = self.range_of("row", strip, strips, at.rows, height)
+            yield extent, rows, self.range_of("column", panel, panels, at.columns, width)
+
+    # ---- copied ------------------------------------------------------------------------------
+
+    def _write_copied(self) -> KernelDraft:
+        kernel, at = self.kernel, self.layout
+        tile = self._tile(at.columns, panel=True)
+        most = COPIED_COLUMNS if kernel.epilogue is None else STAGED_COLUMNS
+        height = COPIED_ROWS // tile.height * tile.height
+        if isinstance(at.rows, int):
+            height = even_block(at.rows, height, tile.height)
+        across = typical(at.columns)
+        width = even_block(across, most, tile.width)
+        while -(-typical(at.rows) // height) * -(-across // width) < FEWEST_SHARES:
+            if width <= tile.width or height * width * typical(at.inner) < 4 * SHARE_WORK:
+                break
+            width = even_block(across, width // 2, tile.width)
+        steps, row = self._panel_steps(tile), self._copy_row(height)
+        kernel.line(f"panel = stack({steps * tile.width}, {self.cast}, 1)")
+        kernel.line(f"part = stack({steps * row}, {self.cast}, 3)")
+        self.open_block(height * width)
+        with self._blocks(height, width) as (extent, rows, columns):
+            with self._slices(steps) as piece:
+                start = at.a.offset + rows.first * at.a.row + piece.first * at.a.column
+                kernel.line(
+                    f"copy_rows({tile.lanes}, part, {row}, {at.a.buffer}, {kernel.size(start)}, "
+                    f"{kernel.size(at.a.column)}, {self.text(piece.count)}, {rows.count})"
                 )
-        return kernel.kernel(extent, cost=plan.rows * plan.columns * at.inner)
+                with self.rolled("j", "0", columns.count, tile.width):
+                    kernel.line(f"across = min({tile.width}, {columns.count} - j)")
+                    first = columns.first + kernel.index("j", width)
+                    part = Range(first, "across", columns.size, tile.width)
+                    c = self._target(rows, first, first - columns.first, width)
+                    self._write_panel(tile, piece, rows, part, c, Place("part", 0, 1), row)
+            self.write_epilogue(rows, columns, Place("block", 0, width), at.index)
+        return kernel.kernel(extent, cost=height * width * at.inner)
+
+    def _copy_row(self, rows: int) -> int:
+        """Distance of the steps in a copy of A: an odd number of cache lines."""
+        line = 64 // self.itemsize
+        lines = -(-rows // line)
+        return (lines + 1 - lines % 2) * line
+
+    def _panel_steps(self, tile: Tile) -> int:
+        """Steps of k in a packed panel, a multiple of the lanes."""
+        inner = self.layout.inner
+        steps = min(PANEL_STEPS, PANEL_BYTES // (tile.width * self.itemsize))
+        if isinstance(inner, int):
+            return even_block(inner, steps, tile.lanes)
+        return max(1, steps // tile.lanes) * tile.lanes
+
+    # ---- packed and streamed -----------------------------------------------------------------
+
+    def _write_far(self, few: bool, in_order: bool, is_near: bool) -> KernelDraft:
+        kernel, at = self.kernel, self.layout
+        tile = self._tile(at.columns, panel=True)
+        height = max(1, STRIP_ROWS // tile.height) * tile.height
+        if isinstance(at.rows, int):
+            height = even_block(at.rows, height, tile.height)
+        packs, streams = not few or not in_order, in_order and (few or not isinstance(at.rows, int))
+        wide = max(1, STREAM_COLUMNS // tile.width)
+        most = max(1, PACKED_ROWS // height)
+        if packs:
+            kernel.line(f"panel = stack({self._panel_steps(tile) * tile.width}, {self.cast}, 1)")
+        room = most * height * tile.width if packs else 0
+        self.open_block(max(room, min(FEW_ROWS, height) * wide * tile.width if streams else 0))
+        strips, panels = blocks(at.rows, height), blocks(at.columns, tile.width)
+        extent = at.count * panels * strips
+        total = kernel.size(at.rows)
+        if packs and streams:
+            with kernel.block(f"if {total} < {FEW_ROWS}"):
+                self._write_streamed(tile, panels, wide, is_near)
+            with kernel.block("else"):
+                self._write_packed(tile, height, strips, panels, most)
+        elif streams:
+            self._write_streamed(tile, panels, wide, is_near)
+        else:
+            self._write_packed(tile, height, strips, panels, most)
+        return kernel.kernel(extent, cost=height * tile.width * at.inner)
 
     @contextmanager
-    def _groups(self) -> Iterator[None]:
-        """The columns of a block in groups: all of them where B is streamed."""
-        kernel, plan, columns = self.kernel, self.plan, self.columns
-        self.stride: Text = plan.columns
-        if plan.group == plan.columns:
-            yield
+    def _spans(self, outer: str, parts: Size, inner: str, most: int) -> Iterator[tuple[str, str]]:
+        """Two loops over a share of units, which count `parts` for each value of `outer`.
+
+        The second takes up to `most` neighbours at a time: texts of the first, and of their number.
+        """
+        kernel, count = self.kernel, self.kernel.size(parts)
+        if parts == 1:
+            with kernel.loop(outer, "lo", "hi"):
+                yield "0", "1"
             return
-        begin, wide = kernel.size(columns.first), str(plan.group)
-        if plan.streams:
-            wide = "wide"
-            few = f"{self.rows.count} < {FEW_ROWS}"
-            kernel.line(f"wide = select({few}, {plan.columns}, {plan.group})")
-        self.stride = wide if plan.streams else plan.group
-        with self.rolled("group", "0", f"({columns.count} + {wide} - 1) // {wide}"):
-            kernel.line(f"first = {begin} + group * {wide}")
-            kernel.line(f"count = min({wide}, {begin} + {columns.count} - first)")
-            first = kernel.index("first", columns.size)
-            self.columns = Range(first, "count", columns.size, plan.group)
-            yield
+        together = even_block(parts, most, 1) if isinstance(parts, int) else most
+        with kernel.loop(outer, f"lo // ({count})", f"(hi + {count} - 1) // ({count})"):
+            kernel.line(f"{inner}_end = min(hi - {outer} * ({count}), {count})")
+            begin = f"max(lo - {outer} * ({count}), 0)"
+            with kernel.loop(inner, begin, f"{inner}_end", str(together)):
+                yield inner, f"min({together}, {inner}_end - {inner})"
 
-    def _write_block(self) -> None:
-        kernel, plan = self.kernel, self.plan
-        if plan.streams and plan.steps:
-            with kernel.block(f"if {self.rows.count} < {FEW_ROWS}"):
-                self._write_stream()
-            with kernel.block("else"):
-                self._write_packed()
-        elif plan.streams:
-            self._write_stream()
-        elif plan.steps:
-            self._write_packed()
-        else:
-            whole = _Slice(0, self.layout.inner, "0")
-            self._multiply(plan.tile, whole, self.columns)
-
-    def _in_place(self, piece: _Slice) -> Place:
-        """The current columns and k of B in its own buffer."""
-        b = self.layout.b
-        return Place(b.buffer, b.offset + piece.first * b.row + self.columns.first * b.column)
-
-    def _write_stream(self) -> None:
-        columns = replace(self.columns, block=self.plan.columns)
-        tile, steps = self.plan.tile, STREAM_STEPS
-        if self.is_near:
-            steps = typical(self.layout.inner)
-        else:
+    def _write_streamed(self, tile: Tile, panels: Size, wide: int, is_near: bool) -> None:
+        """Few rows: all of them by neighbouring panels."""
+        kernel, at = self.kernel, self.layout
+        width, steps = tile.width, typical(at.inner) if is_near else STREAM_STEPS
+        if not is_near or not isinstance(at.rows, int):
             tile = replace(tile, height=min(tile.height, STREAM_HEIGHT))
+        rows = Range(0, kernel.size(at.rows), at.rows, FEW_ROWS)
+        if at.count == 1:
+            # One matrix: its panels are the units.
+            with kernel.loop("panel", "lo", "hi", str(wide)):
+                self._write_columns(tile, rows, "panel", f"min({wide}, hi - panel)", width, steps)
+            return
+        with self._spans("matrix", panels, "panel", wide) as (panel, count):
+            self._write_columns(tile, rows, panel, count, width, steps)
+
+    def _write_columns(
+        self, tile: Tile, rows: Range, panel: str, count: str, width: int, steps: int
+    ) -> None:
+        kernel, at = self.kernel, self.layout
+        kernel.line(f"column0 = {panel} * {width}")
+        kernel.line(f"columns = min(({count}) * {width}, {kernel.size(at.columns)} - column0)")
+        columns = Range(kernel.index("column0", at.columns), "columns", at.columns, width)
+        stride = max(1, STREAM_COLUMNS // width) * width
         with self._slices(steps) as piece:
-            self._multiply(tile, piece, columns)
+            self._multiply(tile, piece, rows, columns, stride)
+        self.write_epilogue(rows, columns, Place("block", 0, stride), at.index)
 
-    def _write_packed(self) -> None:
-        kernel, plan = self.kernel, self.plan
-        width = plan.tile.width
-        with self._slices(plan.steps) as piece:
-            if plan.copies:
-                self._copy_a(piece)
-            if plan.group == width:
-                self._write_panel(piece, self.columns)
-                return
-            with self.rolled("j", "0", self.columns.count, width):
-                kernel.line(f"across = min({width}, {self.columns.count} - j)")
-                first = self.columns.first + kernel.index("j", plan.group)
-                self._write_panel(piece, replace(self.columns, first=first, count="across"))
+    def _write_packed(self, tile: Tile, height: int, strips: Size, panels: Size, most: int) -> None:
+        """Neighbouring strips by one panel."""
+        kernel, at, width = self.kernel, self.layout, tile.width
+        with self._spans("place", strips, "strip", most) as (strip, count):
+            place = kernel.index("place", at.count * panels)
+            matrix, panel = delinearize(place, (at.count, panels))
+            if at.count != 1:
+                kernel.line(f"matrix = {kernel.size(matrix)}")
+            kernel.line(f"row0 = {strip} * {height}")
+            kernel.line(f"rows = min(({count}) * {height}, {kernel.size(at.rows)} - row0)")
+            rows = Range(kernel.index("row0", at.rows), "rows", at.rows, height)
+            if strips == 1:
+                rows = Range(0, kernel.size(at.rows), at.rows, height)
+            columns = self.range_of("column", panel, panels, at.columns, width)
+            a_row = at.a.offset + rows.first * at.a.row
+            with self._slices(self._panel_steps(tile)) as piece:
+                a = Place(at.a.buffer, a_row + piece.first * at.a.column, at.a.row)
+                c = self._target(rows, columns.first, 0, width)
+                self._write_panel(tile, piece, rows, columns, c, a, at.a.column)
+            self.write_epilogue(rows, columns, Place("block", 0, width), at.index)
 
-    def _copy_row(self) -> int:
-        """Distance of the steps in the copy of A: an odd number of cache lines."""
-        return self.plan.rows // 32 * 32 + 16 + (32 if self.plan.rows % 32 > 16 else 0)
+    # ---- the products ------------------------------------------------------------------------
 
-    def _copy_a(self, piece: _Slice) -> None:
-        """Copy the current rows and steps of a transposed A, as they lie."""
-        kernel, a = self.kernel, self.layout.a
-        at = a.offset + self.rows.first * a.row + piece.first * a.column
-        kernel.line(
-            f"copy_rows({self.plan.tile.lanes}, part, {self._copy_row()}, {a.buffer}, "
-            f"{kernel.size(at)}, {kernel.size(a.column)}, {self.text(piece.count)}, "
-            f"{self.rows.count})"
-        )
-
-    def _write_panel(self, piece: _Slice, columns: Range) -> None:
-        """Multiply all rows by these columns of one slice of B, which is packed first or meanwhile."""
-        kernel, b, tile = self.kernel, self.layout.b, self.plan.tile
-        c, a, a_step = self._operands(piece, columns)
-        if self.plan.copies:
-            a, a_step = Place("part", 0, 1), self._copy_row()
+    def _write_panel(
+        self,
+        tile: Tile,
+        piece: _Slice,
+        rows: Range,
+        columns: Range,
+        c: Place,
+        a: Place,
+        a_step: Size,
+    ) -> None:
+        """Multiply rows by these columns of one slice of B, which is packed first or meanwhile."""
+        kernel, b = self.kernel, self.layout.b
         start = b.offset + piece.first * b.row + columns.first * b.column
         if b.column == 1:
             place, level = Place(b.buffer, start), Level(piece.count, a_step, b.row)
-            self.gemm_panel(tile, c, self.rows, columns, a, place, level, piece.add)
+            self.gemm_panel(tile, c, rows, columns, a, place, level, piece.add)
             return
         kernel.line(
             f"pack_transposed({tile.lanes}, panel, {tile.width}, {b.buffer}, "
@@ -358,7 +370,7 @@ class _MatmulWriter(TileWriter):
             f"{columns.count})"
         )
         level = Level(piece.count, a_step, tile.width)
-        self.gemm(tile, c, self.rows, columns, a, Place("panel", 0), [level], piece.add)
+        self.gemm(tile, c, rows, columns, a, Place("panel", 0), [level], piece.add)
 
     @contextmanager
     def _slices(self, steps: int) -> Iterator[_Slice]:
@@ -374,20 +386,24 @@ class _MatmulWriter(TileWriter):
             kernel.line(f"steps = min({steps}, {total} - k0)")
             yield _Slice(kernel.index("k0", inner), "steps", "k0 > 0")
 
-    def _multiply(self, tile: Tile, piece: _Slice, columns: Range) -> None:
-        """C (+)= A B for the current rows, some columns and a slice of k, read where they lie."""
-        c, a, a_step = self._operands(piece, columns)
-        level = Level(piece.count, a_step, self.layout.b.row)
-        self.gemm(tile, c, self.rows, columns, a, self._in_place(piece), [level], piece.add)
+    def _multiply(
+        self, tile: Tile, piece: _Slice, rows: Range, columns: Range, stride: int
+    ) -> None:
+        """C (+)= A B for some rows, some columns and a slice of k, read where they lie."""
+        at = self.layout
+        c = self._target(rows, columns.first, 0, stride)
+        a = at.a.offset + rows.first * at.a.row + piece.first * at.a.column
+        b = at.b.offset + piece.first * at.b.row + columns.first * at.b.column
+        level = Level(piece.count, at.a.column, at.b.row)
+        places = Place(at.a.buffer, a, at.a.row), Place(at.b.buffer, b)
+        self.gemm(tile, c, rows, columns, *places, [level], piece.add)
 
-    def _operands(self, piece: _Slice, columns: Range) -> tuple[Place, Place, Size]:
-        """Where results of these columns go, the current rows of A, and the distance of its steps."""
+    def _target(self, rows: Range, column: Size, block_at: Size, block_row: int) -> Place:
+        """Where results of these rows from a column on go."""
         at = self.layout
         matrix = self.kernel.index("matrix", at.count)
-        place = (matrix * at.rows + self.rows.first) * at.columns + columns.first
-        c = self.result(place, at.columns, columns.first - self.columns.first, self.stride)
-        a_at = at.a.offset + self.rows.first * at.a.row + piece.first * at.a.column
-        return c, Place(at.a.buffer, a_at, at.a.row), at.a.column
+        place = (matrix * at.rows + rows.first) * at.columns + column
+        return self.result(place, at.columns, block_at, block_row)
 
 
 def _emit_integers(node: Node, kernel: TemplateKernel) -> KernelDraft:
