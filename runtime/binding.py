@@ -151,6 +151,9 @@ class _Coder:
         if step.parallel and work >= SHARED_WORK and self.threads > 1:
             most = self.threads * (CHUNKS_PER_THREAD if work >= LARGE_WORK else 1)
             chunks = min(most, -(-extent // step.grain))
+            if chunks > self.threads:
+                # Whole shares: each thread then has the same part in launch after launch.
+                chunks -= chunks % self.threads
         self.shared |= chunks > 1
         row = self.add(
             LAUNCH, self.addresses[step.kernel], len(self.ids), len(step.buffers), 0, extent,

@@ -31,6 +31,6 @@ def run_context() -> Callable[[int], int]:
 
 
 @lru_cache(maxsize=1)
-def work_for() -> Callable[[int, int], int]:
-    """`work(team address, spins)`; see `driver_code.work`."""
-    return _function("work", 2)
+def work_for() -> Callable[[int, int, int], int]:
+    """`work(team address, number of the thread, spins)`; see `driver_code.work`."""
+    return _function("work", 3)

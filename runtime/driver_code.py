@@ -19,9 +19,10 @@ extension module does (PyArrayObject_fields of NumPy's C ABI). The entry table s
     for each input               address of its dtype, number of axes, sizes...
     for each input and output    number of buffers, their ids...
 
-A launch is cut into chunks that threads claim with one compare-and-swap on `sequence << 32 | next
-chunk`. A thread that comes late, or never, finds nothing to claim: the caller does it all, so no
-launch waits for a thread to wake.
+A launch is cut into chunks, and each thread has a range of them of its own, which it claims one by
+one with a compare-and-swap on its word `sequence << 32 | next chunk`; then it helps the others. So a
+thread has the same part of an array in launch after launch, and finds it in its own cache. No launch
+waits for a thread to wake: the caller does what nobody claims.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ from numba.extending import intrinsic
 
 from graphflow.runtime.layout import (
     BEGIN,
-    CLAIM,
+    CLAIM_STEP,
+    CLAIMS,
     COPY,
     DONE,
     FAILED,
@@ -249,35 +251,47 @@ def set_byte(typing, base, value):  # type: ignore[no-untyped-def]
     return types.void(types.int64, types.int64), lower
 
 
-def take_chunks(team):  # type: ignore[no-untyped-def]
-    """Claim and run chunks of the published launch until none is left; how many were run."""
+def take_chunks(team, me):  # type: ignore[no-untyped-def]
+    """Claim and run chunks, one's own before those of others, until none is left; how many."""
     taken = 0
-    claim = acquire(team, CLAIM)
+    size = word(team, TASK + 6)
+    for k in range(size):
+        taken += take_range(team, (me + k) % size, size)
+    return taken
+
+
+def take_range(team, owner, size):  # type: ignore[no-untyped-def]
+    """Claim and run the chunks of one thread's range; how many."""
+    taken = 0
+    place = CLAIMS + owner * CLAIM_STEP
+    claim = acquire(team, place)
     task = team + TASK * 8
     while True:
         chunk = claim & 0xFFFFFFFF
         chunks = word(task, 5)
-        if chunk >= chunks:
+        if chunk >= chunks * (owner + 1) // size:
             return taken
         kernel, buffers, dims = word(task, 0), word(task, 1), word(task, 2)
         extent, grain = word(task, 3), word(task, 4)
         # The claim fails if the launch was replaced while its description was read.
-        if swap_if(team, CLAIM, claim, claim + 1) == 1:
+        if swap_if(team, place, claim, claim + 1) == 1:
             units = (extent + grain - 1) // grain
             low = units * chunk // chunks * grain
             high = min(units * (chunk + 1) // chunks * grain, extent)
             call_kernel(kernel, buffers, dims, low, high)
             count_up(team, FINISHED)
             taken += 1
-        claim = acquire(team, CLAIM)
+        claim = acquire(team, place)
 
 
 def publish(team, kernel, buffers, dims, extent, grain, chunks):  # type: ignore[no-untyped-def]
     """Offer a launch to the team, help with it, and wait until every chunk is done."""
     task = team + TASK * 8
     # No chunk can be claimed while the description changes.
-    sequence = (acquire(team, CLAIM) >> 32) + 1
-    release(team, CLAIM, (sequence << 32) + 0xFFFFFFFF)
+    size = word(task, 6)
+    sequence = (word(team, CLAIMS) >> 32) + 1
+    for k in range(size):
+        release(team, CLAIMS + k * CLAIM_STEP, (sequence << 32) + 0xFFFFFFFF)
     set_word(task, 0, kernel)
     set_word(task, 1, buffers)
     set_word(task, 2, dims)
@@ -285,8 +299,9 @@ def publish(team, kernel, buffers, dims, extent, grain, chunks):  # type: ignore
     set_word(task, 4, grain)
     set_word(task, 5, chunks)
     release(team, FINISHED, 0)
-    release(team, CLAIM, sequence << 32)
-    take_chunks(team)
+    for k in range(size):
+        release(team, CLAIMS + k * CLAIM_STEP, (sequence << 32) + chunks * k // size)
+    take_chunks(team, 0)
     while acquire(team, FINISHED) < chunks:
         pause()
 
@@ -418,12 +433,12 @@ def enter(context):  # type: ignore[no-untyped-def]
     return True
 
 
-def work(team, spins):  # type: ignore[no-untyped-def]
+def work(team, me, spins):  # type: ignore[no-untyped-def]
     """A worker's life: run chunks, and return after `spins` looks that found no run going on."""
     set_float_mode(flushing(float_mode()))
     idle = 0
     while idle < spins:
-        if take_chunks(team) > 0:
+        if take_chunks(team, me) > 0:
             idle = 0
         else:
             # Within a run there will be more: the caller may be in a long chunk.
@@ -436,6 +451,6 @@ def build(name: str) -> bytes:
     """Object code of `run` or `work`; the symbol is `gf_<name>`."""
     from graphflow.runtime.jit import compile_function
 
-    signatures = {"run": types.int64(types.int64), "work": types.int64(types.int64, types.int64)}
+    signatures = {"run": types.int64(types.int64), "work": types.int64(*[types.int64] * 3)}
     functions: dict[str, Any] = {"run": run, "work": work}
     return compile_function(functions[name], signatures[name], f"gf_{name}")

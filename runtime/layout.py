@@ -14,7 +14,7 @@ CONTEXT = 13
 #: error, or there is more to do
 DONE, MISFIT, FAILED, UNDONE = range(4)
 
-#: words of a team of threads, a cache line (8 words) or more apart from each other:
-#: the claim word, the count of finished chunks, the launch (kernel, buffers, dims, extent, grain,
-#: chunks), and whether a run is going on
-CLAIM, FINISHED, TASK, RUNNING, TEAM = 0, 16, 32, 48, 64
+#: words of a team of threads, two cache lines (16 words) apart from each other: the count of
+#: finished chunks; the launch (kernel, buffers, dims, extent, grain, chunks) and the number of
+#: threads; whether a run is going on; and a claim word for each thread, CLAIM_STEP words apart
+FINISHED, TASK, RUNNING, CLAIMS, CLAIM_STEP = 0, 16, 32, 48, 16

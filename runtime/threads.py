@@ -1,6 +1,6 @@
 """A team of threads that stays awake during a step and sleeps between steps.
 
-A member is a Python thread inside one native call: during a run it spins on the team's claim word
+A member is a Python thread inside one native call: during a run it spins on the team's claim words
 and takes chunks of the published launch. A while after the run it returns to Python, and sleeps on
 an event. The caller never waits for a sleeper: it does the chunks that nobody claims.
 """
@@ -13,9 +13,9 @@ import threading
 import numpy as np
 
 from graphflow.runtime.driver import work_for
-from graphflow.runtime.layout import CLAIM, RUNNING, TEAM
+from graphflow.runtime.layout import CLAIM_STEP, CLAIMS, RUNNING, TASK
 
-#: looks at the claim word, after a run, before a member goes to sleep; about 50 µs
+#: looks at the claim words, after a run, before a member goes to sleep; about 50 µs
 SPINS = 4000
 
 
@@ -41,10 +41,11 @@ class Team:
 
     def __init__(self, size: int):
         self.size = size
-        self.words = np.zeros(TEAM + 8, np.int64)
+        self.words = np.zeros(CLAIMS + size * CLAIM_STEP + 8, np.int64)
         begin = -(self.words.ctypes.data // 8) % 8
         self.words = self.words[begin:]
-        self.words[CLAIM] = 0xFFFFFFFF
+        self.words[CLAIMS :: CLAIM_STEP][:size] = 0xFFFFFFFF
+        self.words[TASK + 6] = size
         self.address = self.words.ctypes.data
         self._busy = threading.Lock()
         self._wake = [threading.Event() for _ in range(size - 1)]
@@ -62,7 +63,7 @@ class Team:
                 wake.wait()
             wake.clear()
             self._asleep[number] = False
-            work(self.address, SPINS)
+            work(self.address, number + 1, SPINS)
 
     def enter(self) -> bool:
         """Wake the members for a run; False if another caller has the team."""

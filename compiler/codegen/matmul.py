@@ -3,9 +3,8 @@
 A share of the kernel (`unit`) is a block of the result, so that no sum is ever split:
 
     near     B is small: the rows of one tile, all columns; A and B are read in place
-    packed   panels of B as wide as a tile are copied side by side on the stack, a slice of k at a
-             time, by the first tile that uses them; a unit is a strip of rows by one panel, and
-             neighbouring strips of a thread's share are multiplied by one copy
+    packed   many rows by the columns of a tile: this panel of B is copied to the stack, a slice of k
+             at a time, by the first tile of rows that uses it
     streamed few rows: B is read once, in order, a thin slice of k at a time; neighbouring panels of
              a thread's share are read together
     copied   a transposed A is copied as well: its steps lie too far apart for the cache
@@ -22,7 +21,7 @@ from dataclasses import dataclass, replace
 from graphflow.compiler.codegen.source import KernelDraft
 from graphflow.compiler.codegen.templates import TemplateKernel
 from graphflow.compiler.codegen.tile_writer import Level, Place, Range, Text, TileWriter
-from graphflow.compiler.codegen.tiling import Tile, blocks, choose_tile, even_block
+from graphflow.compiler.codegen.tiling import WIDEST, Tile, blocks, choose_tile, even_block
 from graphflow.compiler.dims import Size, delinearize, linear_offset, product, typical
 from graphflow.compiler.graph import Node
 from graphflow.compiler.op import CAST, broadcast_index
@@ -32,8 +31,8 @@ from graphflow.compiler.target import Target
 #: most columns of a block that is read in place: the epilogue's row on the stack; and the bytes of
 #: B, with which it stays in the first-level cache
 NEAR_COLUMNS, NEAR_BYTES = 256, 32 * 1024
-#: rows of a strip, and most rows that are multiplied by one copy of a panel
-STRIP_ROWS, PACKED_ROWS = 64, 320
+#: most rows that are multiplied by one copy of a panel, by the least number of panels
+PACKED_ROWS = (8, 320), (4, 160), (0, 64)
 #: bytes of one packed panel, and the most steps of k in it
 PANEL_BYTES, PANEL_STEPS = 96 * 1024, 512
 #: most vectors in a panel: wider ones leave L1 (6 x 4 tiles: 0.78 of the speed of 9 x 3)
@@ -147,11 +146,11 @@ class _MatmulWriter(TileWriter):
         # Tall tiles of rows whose distance is a multiple of 4 KiB fall into one set of L1.
         stride = self.layout.a.row
         aliased = isinstance(stride, int) and stride * self.itemsize % 4096 == 0
-        tallest, widest = 9 if aliased else 14, PANEL_VECTORS if panel else 8
+        tallest, widest = 9 if aliased else 14, PANEL_VECTORS if panel else WIDEST
         rows = self.layout.rows
         if panel and not isinstance(rows, int):
-            rows = PACKED_ROWS
-        return choose_tile(self.machine, self.node.dtype, rows, columns, tallest, widest)
+            rows = PACKED_ROWS[0][1]
+        return choose_tile(self.machine, self.node.dtype, rows, columns, tallest, widest, panel)
 
     def _wants_copy(self) -> bool:
         """Whether the rows of a tile are neighbours in memory, and its steps far from each other."""
@@ -255,47 +254,29 @@ class _MatmulWriter(TileWriter):
     def _write_far(self, few: bool, in_order: bool, is_near: bool) -> KernelDraft:
         kernel, at = self.kernel, self.layout
         tile = self._tile(at.columns, panel=True)
-        height = max(1, STRIP_ROWS // tile.height) * tile.height
+        panels = blocks(at.columns, tile.width)
+        # Where there are few panels to share, the rows are shared.
+        most = next(rows for least, rows in PACKED_ROWS if typical(panels) >= least)
+        height = max(1, most // tile.height) * tile.height
         if isinstance(at.rows, int):
             height = even_block(at.rows, height, tile.height)
         packs, streams = not few or not in_order, in_order and (few or not isinstance(at.rows, int))
         wide = max(1, STREAM_COLUMNS // tile.width)
-        most = max(1, PACKED_ROWS // height)
         if packs:
             kernel.line(f"panel = stack({self._panel_steps(tile) * tile.width}, {self.cast}, 1)")
-        room = most * height * tile.width if packs else 0
-        self.open_block(max(room, min(FEW_ROWS, height) * wide * tile.width if streams else 0))
-        strips, panels = blocks(at.rows, height), blocks(at.columns, tile.width)
-        extent = at.count * panels * strips
-        total = kernel.size(at.rows)
+        streamed = min(FEW_ROWS, height) * wide * tile.width if streams else 0
+        self.open_block(max(height * tile.width if packs else 0, streamed))
         if packs and streams:
-            with kernel.block(f"if {total} < {FEW_ROWS}"):
+            with kernel.block(f"if {kernel.size(at.rows)} < {FEW_ROWS}"):
                 self._write_streamed(tile, panels, wide, is_near)
             with kernel.block("else"):
-                self._write_packed(tile, height, strips, panels, most)
+                self._write_packed(tile, height)
         elif streams:
             self._write_streamed(tile, panels, wide, is_near)
         else:
-            self._write_packed(tile, height, strips, panels, most)
+            self._write_packed(tile, height)
+        extent = at.count * blocks(at.rows, height) * panels
         return kernel.kernel(extent, cost=height * tile.width * at.inner)
-
-    @contextmanager
-    def _spans(self, outer: str, parts: Size, inner: str, most: int) -> Iterator[tuple[str, str]]:
-        """Two loops over a share of units, which count `parts` for each value of `outer`.
-
-        The second takes up to `most` neighbours at a time: texts of the first, and of their number.
-        """
-        kernel, count = self.kernel, self.kernel.size(parts)
-        if parts == 1:
-            with kernel.loop(outer, "lo", "hi"):
-                yield "0", "1"
-            return
-        together = even_block(parts, most, 1) if isinstance(parts, int) else most
-        with kernel.loop(outer, f"lo // ({count})", f"(hi + {count} - 1) // ({count})"):
-            kernel.line(f"{inner}_end = min(hi - {outer} * ({count}), {count})")
-            begin = f"max(lo - {outer} * ({count}), 0)"
-            with kernel.loop(inner, begin, f"{inner}_end", str(together)):
-                yield inner, f"min({together}, {inner}_end - {inner})"
 
     def _write_streamed(self, tile: Tile, panels: Size, wide: int, is_near: bool) -> None:
         """Few rows: all of them by neighbouring panels."""
@@ -307,16 +288,18 @@ class _MatmulWriter(TileWriter):
         if at.count == 1:
             # One matrix: its panels are the units.
             with kernel.loop("panel", "lo", "hi", str(wide)):
-                self._write_columns(tile, rows, "panel", f"min({wide}, hi - panel)", width, steps)
+                self._write_columns(tile, rows, f"min({wide}, hi - panel)", width, steps)
             return
-        with self._spans("matrix", panels, "panel", wide) as (panel, count):
-            self._write_columns(tile, rows, panel, count, width, steps)
+        size = kernel.size(panels)
+        with kernel.loop("matrix", f"lo // ({size})", f"(hi + {size} - 1) // ({size})"):
+            kernel.line(f"last = min(hi - matrix * ({size}), {size})")
+            with kernel.loop("panel", f"max(lo - matrix * ({size}), 0)", "last", str(wide)):
+                self._write_columns(tile, rows, f"min({wide}, last - panel)", width, steps)
 
-    def _write_columns(
-        self, tile: Tile, rows: Range, panel: str, count: str, width: int, steps: int
-    ) -> None:
+    def _write_columns(self, tile: Tile, rows: Range, count: str, width: int, steps: int) -> None:
+        """All rows by some panels."""
         kernel, at = self.kernel, self.layout
-        kernel.line(f"column0 = {panel} * {width}")
+        kernel.line(f"column0 = panel * {width}")
         kernel.line(f"columns = min(({count}) * {width}, {kernel.size(at.columns)} - column0)")
         columns = Range(kernel.index("column0", at.columns), "columns", at.columns, width)
         stride = max(1, STREAM_COLUMNS // width) * width
@@ -324,20 +307,10 @@ class _MatmulWriter(TileWriter):
             self._multiply(tile, piece, rows, columns, stride)
         self.write_epilogue(rows, columns, Place("block", 0, stride), at.index)
 
-    def _write_packed(self, tile: Tile, height: int, strips: Size, panels: Size, most: int) -> None:
-        """Neighbouring strips by one panel."""
-        kernel, at, width = self.kernel, self.layout, tile.width
-        with self._spans("place", strips, "strip", most) as (strip, count):
-            place = kernel.index("place", at.count * panels)
-            matrix, panel = delinearize(place, (at.count, panels))
-            if at.count != 1:
-                kernel.line(f"matrix = {kernel.size(matrix)}")
-            kernel.line(f"row0 = {strip} * {height}")
-            kernel.line(f"rows = min(({count}) * {height}, {kernel.size(at.rows)} - row0)")
-            rows = Range(kernel.index("row0", at.rows), "rows", at.rows, height)
-            if strips == 1:
-                rows = Range(0, kernel.size(at.rows), at.rows, height)
-            columns = self.range_of("column", panel, panels, at.columns, width)
+    def _write_packed(self, tile: Tile, height: int) -> None:
+        """Blocks of rows by one panel."""
+        at, width = self.layout, tile.width
+        with self._blocks(height, width) as (_, rows, columns):
             a_row = at.a.offset + rows.first * at.a.row
             with self._slices(self._panel_steps(tile)) as piece:
                 a = Place(at.a.buffer, a_row + piece.first * at.a.column, at.a.row)

@@ -11,7 +11,7 @@ from graphflow.compiler.target import Target
 # tiles of AVX-512 (4x4, 4x6, 6x4, 7x3, 8x2, 8x3, 14x1, 14x2, 24x1): loads a cycle, bytes a cycle
 # of an operand that is not in L1, and cycles lost in each step.
 _LATENCY, _LOADS, _BYTES, _LOST = 4.0, 1.6, 24.0, 0.7
-_TALLEST, _WIDEST = 14, 8
+_TALLEST, WIDEST = 14, 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +55,14 @@ def choose_tile(
     rows: Size,
     columns: Size,
     tallest: int = _TALLEST,
-    widest: int = _WIDEST,
+    widest: int = WIDEST,
+    panels: bool = False,
 ) -> Tile:
     """The tile with the least estimated time for one step of the summed index.
 
     All sums stay in registers, next to one row of B and one element of A. Tall tiles read B less
-    often, wide ones A. Few rows are cut evenly, since threads share them by whole tiles.
+    often, wide ones A. Few rows are cut evenly, since threads share them by whole tiles; with
+    `panels` the columns, since threads share those.
     """
     lanes = target.lanes(dtype)
     m, n = max(1, typical(rows)), max(1, typical(columns))
@@ -70,7 +72,7 @@ def choose_tile(
             if height * vectors + vectors + 1 > target.registers:
                 break
             cycles = _cycles(target, m, n, height, vectors, lanes)
-            units = -(-m // height)
+            units = -(-n // (vectors * lanes)) if panels else -(-m // height)
             # Two threads wait for the one with more tiles.
             cycles *= (units + units % 2) / units if 1 < units < 16 else 1.0
             if best is None or cycles < best[0]:
