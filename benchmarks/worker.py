@@ -30,6 +30,16 @@ def seconds_of(session: Session, calls: int) -> float:
     return (time.perf_counter() - begin) / calls
 
 
+def settle(pause: float = 0.005, limit: float = 1.0) -> None:
+    """Wait until the threads of this process sleep: those of some BLAS spin for 0.1 s."""
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        before = time.process_time()
+        time.sleep(pause)
+        if time.process_time() - before < 0.1 * pause:
+            return
+
+
 class Worker:
     """The questions that the parent may ask, one method each."""
 
@@ -59,6 +69,7 @@ class Worker:
         while True:
             one = seconds_of(self._built, calls)
             if time.perf_counter() > end:
+                settle()
                 return one
             calls = min(2 * calls, longest)
             if calls == longest:
@@ -68,7 +79,9 @@ class Worker:
         """One round: seconds of a call, with caches and threads warmed by a tenth as many."""
         self._built.reset()
         seconds_of(self._built, max(1, calls // 10))
-        return seconds_of(self._built, calls)
+        seconds = seconds_of(self._built, calls)
+        settle()
+        return seconds
 
     def process(self, name: str, folder: str) -> list[str]:
         return self.peer.process(by_name()[name], folder)  # type: ignore[attr-defined]
