@@ -15,6 +15,7 @@ from graphflow.compiler.passes.fold_constants import fold_constants
 from graphflow.compiler.passes.fuse import FusedGraph, fuse
 from graphflow.compiler.passes.hoist_products import hoist_products
 from graphflow.compiler.passes.lower_conv import lower_conv
+from graphflow.compiler.passes.lower_vectors import lower_vectors
 from graphflow.compiler.passes.merge_scans import merge_scans
 from graphflow.compiler.passes.simplify import simplify
 from graphflow.compiler.passes.split_reductions import split_reductions
@@ -66,6 +67,8 @@ PASSES: tuple[Pass, ...] = (
     # Templates know a few forms of convolution; the padding it adds can be merged below.
     Pass(lower_conv, needed=True),
     Pass(canonicalize),
+    # Before split_reductions, which cuts the sums that this pass makes.
+    Pass(lower_vectors),
     # After simplify, which knows whole reductions; before cse, since neighbours share first steps.
     Pass(split_reductions),
     # Last, since every rewrite above makes equal nodes.

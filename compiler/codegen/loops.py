@@ -163,11 +163,12 @@ class LoopNest:
         if isinstance(kept[-1].extent, int) and kept[-1].extent < FEWEST_COLUMNS:
             return False
         trial = self._emit([*kept, *reduced], columns=False)
-        score = 0
-        for access in trial.loads:
-            score += coefficient(access.offset, kept[-1].variable) == 1
-            score -= coefficient(access.offset, reduced[-1].variable) == 1
-        return score > 0
+
+        def leaps(variable: Size) -> int:
+            """Loads that do not walk through memory where this is the innermost loop."""
+            return sum(coefficient(a.offset, variable) not in (0, 1) for a in trial.loads)
+
+        return leaps(reduced[-1].variable) > leaps(kept[-1].variable)
 
     # ---- writing them ------------------------------------------------------------------------
 

@@ -1,5 +1,8 @@
 """Cut a long reduction with few results into two, so that threads can share the first.
 
+So is one down the columns of a matrix that is larger than a cache: threads that share columns use a
+part of the sets of their caches only (1024 x 1024: 124 us by columns, 64 us by rows).
+
     %1 = sum(%0, axes=(0, 1, 2)) : float32(32,)         %0 : float32(batch, 28, 28, 32)
 ->
     %1 = sum(%0, axes=(1, 2)) : float32(batch, 32)
@@ -19,6 +22,8 @@ from graphflow.compiler.ops.blocks import reshape
 FEWEST_ELEMENTS = 64 * 1024
 #: with so many results, counted in rows or in blocks of neighbouring columns, threads share those
 FEWEST_SHARES, SHARE_COLUMNS = 8, 32
+#: a matrix whose columns are summed is larger than a cache with so many elements
+LARGE_ELEMENTS = 512 * 1024
 #: the axis that stays in the first step has at least so many elements, and so has what it reduces
 FEWEST_PARTS = 4
 #: in how many parts one axis alone is cut, the best first
@@ -44,6 +49,8 @@ def _is_narrow(node: Node) -> bool:
         return False
     side_by_side = bool(node.shape) and axes[-1] < x.ndim - 1
     if side_by_side and node.ndim == 1:
+        if typical(x.spec.size) >= LARGE_ELEMENTS:
+            return True
         return typical(node.shape[0]) // SHARE_COLUMNS < FEWEST_SHARES
     return typical(product(node.shape[:-1] if side_by_side else node.shape)) < FEWEST_SHARES
 
