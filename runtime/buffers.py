@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import ir
 from llvmlite.ir.values import MDValue
-from numba.core import types
+from numba.core import cgutils, types
 from numba.core.datamodel import models
 from numba.core.datamodel.registry import register_default
 from numba.core.typing.templates import signature
@@ -146,6 +146,23 @@ def address(typing, buffer, index):
         return builder.ptrtoint(builder.gep(*args[:1], [args[1]]), I64)
 
     return signature(types.uintp, buffer, types.int64), lower
+
+
+@intrinsic
+def prefetch(typing, buffer, index):
+    """`prefetch(b, i)`: ask for the cache line of element i, which may lie outside of the buffer."""
+
+    def lower(context: Any, builder: Any, sig: Any, args: Sequence[ir.Value]) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        name = "llvm.prefetch.p0i8"
+        function = cgutils.get_or_insert_function(builder.module, kind, name)
+        pointer = builder.bitcast(builder.gep(args[0], [args[1]]), byte)
+        # To be read, and to be kept in all levels of the cache.
+        builder.call(function, [pointer, word(0), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return signature(types.none, buffer, types.int64), lower
 
 
 @intrinsic

@@ -23,7 +23,7 @@ from numba.core import types
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
 
-from graphflow.runtime.buffers import address, buffer, load_if, mark, stack
+from graphflow.runtime.buffers import address, buffer, load_if, mark, prefetch, stack
 from graphflow.runtime.kernels.vector_math import (
     acos,
     acosh,
@@ -125,6 +125,7 @@ __all__ = [
     "philox",
     "philox64",
     "power",
+    "prefetch",
     "remainder",
     "report",
     "round_half_even",

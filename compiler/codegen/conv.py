@@ -185,9 +185,7 @@ class _ConvWriter(TileWriter):
             add = f"{' + '.join(names)} > 0" if names else "0"
             c, a = self._operands(self.line.first, shift)
             level = Level(steps, 1, w_steps[-2])
-            self.gemm_panel(
-                self.tile, c, self.rows, self.columns, a, Place(self.w, at), level, add
-            )
+            self.gemm_panel(self.tile, c, self.rows, self.columns, a, Place(self.w, at), level, add)
             if self.line_block > 1:
                 level = Level(steps, 1, self.tile.width)
                 self._multiply(Place("panel", 0), [level], shift, add, skipped=1)

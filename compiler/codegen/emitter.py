@@ -60,7 +60,7 @@ class GroupEmitter(Emitter):
         self.writer = writer
         self.members = members
         self.known: dict[Node, tuple[tuple[Size, ...], str, int]] = {}
-        self.kept: dict[tuple[Node, tuple[Size, ...]], str] = {}
+        self.kept: dict[tuple[Node, tuple[Size, ...]], tuple[str, Size]] = {}
         self.blocks = [Block()]
         self.levels: dict[str, int] = {}
         self.memo: dict[object, tuple[str, int]] = {}
@@ -93,6 +93,7 @@ class GroupEmitter(Emitter):
             self.blocks[-1].items.append(closed)
         self.floor = min(self.floor, self.level)
         self.memo = {key: value for key, value in self.memo.items() if value[1] <= self.level}
+        self.levels = {name: level for name, level in self.levels.items() if level <= self.level}
 
     def statement(self, text: str, level: int | None = None) -> None:
         """Add a line to the block of `level` (the innermost by default)."""
@@ -121,8 +122,8 @@ class GroupEmitter(Emitter):
             if index != expected:
                 raise NotFusible(f"{node} is needed at {index}, known at {expected}")
         elif (node, index) in self.kept:
-            text = self.kept[node, index]
-            level = self.level_of(text)
+            text, place = self.kept[node, index]
+            level = self.levels[text] = self.size_level(place)
         elif node in self.members:
             assert isinstance(node.op, Map)
             text = node.op.element(node, index, self)
