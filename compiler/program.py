@@ -146,7 +146,12 @@ class Argument:
 
 @dataclass(frozen=True)
 class Program:
-    """Everything that a runtime needs; static sizes are ints, the others follow from `bind`."""
+    """Everything that a runtime needs; static sizes are ints, the others follow from `bind`.
+
+    The first `once` steps compute what depends on nothing but variables that the program does not
+    write: a runtime may skip them while no variable has changed, since what they leave for the other
+    steps shares its storage with nothing.
+    """
 
     name: str
     inputs: tuple[Argument, ...]
@@ -161,6 +166,7 @@ class Program:
     notes: tuple[Note, ...] = ()
     flops: Size = 0
     traffic: Size = 0
+    once: int = 0
     _layouts: dict[tuple[tuple[str, int], ...], Layout] = field(
         default_factory=dict, compare=False, repr=False
     )

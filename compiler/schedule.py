@@ -1,13 +1,12 @@
 """Fused groups in, a Program out: order, buffers, in-place reuse, launches.
 
-Order: topological; kernels that overwrite a variable come after all that read its old value and
+Order: topological, first what is computed once; kernels that overwrite a variable come after all that read its old value and
 after all that may fail, so that a step which stops at a bad index has changed nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,6 +20,7 @@ from graphflow.compiler.errors import VerificationError
 from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.op import describe
 from graphflow.compiler.ops.control import Control
+from graphflow.compiler.ordering import closure, topological
 from graphflow.compiler.passes.fuse import FusedGraph, FusionGroup, fuse
 from graphflow.compiler.program import (
     STATUS,
@@ -132,11 +132,12 @@ class Scheduler:
         self._hold_constants()
         direct = self._updates_in_place()
         outputs = self._direct_outputs(direct)
-        steps = self._copies_before()
-        steps += self._run_groups(direct, outputs)
+        steps = self._run_groups(direct, outputs)
+        once = sum(map(self._is_static, range(len(self.groups))))
+        steps[once:once] = self._copies_before()
         steps += self._copies_after(direct)
-        _Lifetimes(self.tables.storages).walk(steps)
-        return self._program(name, steps)
+        _Lifetimes(self.tables.storages).walk_all(steps, once)
+        return self._program(name, steps, once)
 
     def build_body(self, operands: Sequence[int], targets: Sequence[int]) -> list[Step]:
         """Steps of a body.
@@ -170,6 +171,8 @@ class Scheduler:
         for position, number in enumerate(order):
             draft = self.drafts[number]
             dying = {n for n in self._reads(number) if last_use[n] == position} - self._kept()
+            if not self._is_static(number):
+                dying -= self.fused.static
             for node in draft.writes:
                 self._place(node, draft, dying, direct, outputs)
             if isinstance(draft, ControlDraft):
@@ -177,6 +180,10 @@ class Scheduler:
             else:
                 steps.append(self._launch(number, draft))
         return steps
+
+    def _is_static(self, number: int) -> bool:
+        """Whether a group is computed once."""
+        return any(n in self.fused.static for n in self.groups[number].outputs)
 
     def _kept(self) -> set[Node]:
         """Nodes whose buffers are still wanted after the last group."""
@@ -203,7 +210,7 @@ class Scheduler:
     def _updates_in_place(self) -> dict[Node, Node]:
         """Update values that their kernel may write straight into the variable."""
         needs = self._dependencies()
-        following = _closure(needs)
+        following = closure(needs)
         failing = {k for k, g in enumerate(self.groups) if any(map(_may_fail, g.nodes))}
         values = [value for _, value in self.graph.updates]
         # What another update copies must still be there after the last kernel.
@@ -229,9 +236,7 @@ class Scheduler:
         self, direct: dict[Node, Node], needs: list[set[int]]
     ) -> dict[Node, Node]:
         """Drop in-place updates until 'readers before the writer' leaves an order."""
-        while direct and len(self._topological(self._constrained(direct, needs), set())) < len(
-            self.groups
-        ):
+        while direct and len(topological(self._constrained(direct, needs))) < len(self.groups):
             direct = dict(list(direct.items())[:-1])
         return direct
 
@@ -247,28 +252,9 @@ class Scheduler:
     def _order(self, direct: dict[Node, Node]) -> list[int]:
         writers = {self.home[value] for value in direct}
         constrained = self._constrained(direct, self._dependencies())
-        order = self._topological(constrained, writers)
+        order = topological(constrained, lambda k: (not self._is_static(k), k in writers))
         if len(order) < len(self.groups):
             raise VerificationError("after fuse: kernels need each other's results")
-        return order
-
-    def _topological(self, needs: list[set[int]], late: set[int]) -> list[int]:
-        """Kahn's order; groups in `late` only when nothing else is ready."""
-        missing = [len(s) for s in needs]
-        users: list[list[int]] = [[] for _ in needs]
-        for k, s in enumerate(needs):
-            for d in s:
-                users[d].append(k)
-        ready = [(k in late, k) for k, count in enumerate(missing) if count == 0]
-        heapq.heapify(ready)
-        order = []
-        while ready:
-            _, k = heapq.heappop(ready)
-            order.append(k)
-            for user in users[k]:
-                missing[user] -= 1
-                if missing[user] == 0:
-                    heapq.heappush(ready, (user in late, user))
         return order
 
     def _last_uses(self, order: list[int]) -> dict[Node, int]:
@@ -431,7 +417,7 @@ class Scheduler:
 
     # ---- the result --------------------------------------------------------------------------
 
-    def _program(self, name: str, steps: list[Step]) -> Program:
+    def _program(self, name: str, steps: list[Step], once: int) -> Program:
         buffers = tuple(
             replace(s.buffer, lifetime=(s.first, s.last))
             if s.buffer.kind == "temp" and s.first is not None and s.last is not None
@@ -453,20 +439,12 @@ class Scheduler:
             notes=tuple(self.tables.notes),
             flops=flops,
             traffic=traffic,
+            once=once,
         )
 
 
 def _argument(node: Node) -> Argument:
     return Argument(node.name or f"{node.op.name}{node.serial}", node.spec, node.source)
-
-
-def _closure(needs: list[set[int]]) -> list[set[int]]:
-    """For each group all groups that come after it, directly or not."""
-    following: list[set[int]] = [set() for _ in needs]
-    for k in reversed(Scheduler._topological(None, needs, set())):  # type: ignore[arg-type]
-        for d in needs[k]:
-            following[d] |= {k} | following[k]
-    return following
 
 
 def _header(group: FusionGroup, draft: KernelDraft) -> str:
@@ -521,6 +499,16 @@ class _Lifetimes:
             storage = self.storages[number]
             storage.first = self.at if storage.first is None else storage.first
             storage.last = self.at
+
+    def walk_all(self, steps: Sequence[Step], once: int) -> None:
+        """The whole schedule; what its first `once` steps leave for the others lives to the end."""
+        self.walk(steps[:once])
+        early = [s for s in self.storages if s.first is not None]
+        begin = self.at
+        self.walk(steps[once:])
+        for storage in early:
+            if storage.last is not None and storage.last >= begin:
+                storage.last = max(begin, self.at - 1)
 
     def walk(self, steps: Iterable[Step]) -> None:
         for step in steps:

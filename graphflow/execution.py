@@ -15,6 +15,7 @@ from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.interpreter import evaluate
 from graphflow.config import config
 from graphflow.io.gflow import write_graph
+from graphflow.runtime import changes
 from graphflow.variable import storage_of
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def store(updated: Mapping[Node, np.ndarray]) -> None:
     copies = [(node, np.array(value)) for node, value in updated.items()]
     for node, value in copies:
         np.copyto(storage_of(node), value)
+    changes.note()
 
 
 class CompiledRunner:

@@ -13,6 +13,7 @@ from graphflow.compiler.op import describe, ops
 from graphflow.compiler.spec import DEFAULT_FLOAT, shape_text
 from graphflow.errors import GraphError, ShapeError, with_line
 from graphflow.feeds import as_array
+from graphflow.runtime import changes
 from graphflow.tensor import Tensor, as_tensor, dtype_name, user_shape
 
 __all__ = ["Placeholder", "Variable", "placeholder", "storage_of", "variable"]
@@ -56,8 +57,14 @@ class Variable(Tensor):
 
     @property
     def storage(self) -> np.ndarray:
-        """The array that functions read and write in place: aligned, C-contiguous, never replaced."""
-        return storage_of(self.node)
+        """The array that functions read and write in place: aligned, C-contiguous, never replaced.
+
+        Whoever has it may write it at any time, so functions then compute in each call what they
+        would compute from the variable once.
+        """
+        storage = storage_of(self.node)
+        changes.expose(storage)
+        return storage
 
     @property
     def value(self) -> np.ndarray:
@@ -66,21 +73,23 @@ class Variable(Tensor):
         Raises:
             ShapeError, DTypeError: the new value does not fit.
         """
-        return self.storage.copy()
+        return storage_of(self.node).copy()
 
     @value.setter
     def value(self, value: Any) -> None:
         label = f"variable {self.name or ''}".rstrip()
         array = as_array(value, self.dtype, with_label(label, self.node))
-        if array.shape != self.storage.shape:
+        storage = storage_of(self.node)
+        if array.shape != storage.shape:
             raise ShapeError(
                 with_line(
                     f"{label}: got shape {shape_text(array.shape)}; expected "
-                    f"{shape_text(self.storage.shape)}, which is fixed for its life\n"
+                    f"{shape_text(storage.shape)}, which is fixed for its life\n"
                     f"  {describe(self.node)}"
                 )
             )
-        np.copyto(self.storage, array)
+        np.copyto(storage, array)
+        changes.note()
 
     def numpy(self) -> np.ndarray:
         """A copy of the present value, as other libraries call it."""
@@ -124,7 +133,7 @@ def aligned_copy(array: np.ndarray) -> np.ndarray:
 
 def _first_value(value: Any, dtype: object) -> np.ndarray:
     if isinstance(value, Variable):
-        value = value.storage
+        value = storage_of(value.node)
     if isinstance(value, np.ndarray):
         # Weights can be large, so they do not become a constant of the graph first.
         return value.astype(dtype_name(value.dtype if dtype is None else dtype), copy=False)

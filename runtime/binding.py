@@ -91,6 +91,7 @@ class Binding:
 
     Attributes:
         code: rows of ROW words.
+        once: how many of them, at the head, compute what depends on variables alone.
         entry: what the arrays of a call must be, and where their addresses go (see driver_code).
         offsets: byte offset in the arena by buffer id.
         dims: keeps the kernels' dims alive; the code holds their addresses.
@@ -100,6 +101,7 @@ class Binding:
 
     env: dict[str, int]
     code: np.ndarray
+    once: int
     entry: np.ndarray
     ids: np.ndarray
     offsets: dict[int, int]
@@ -199,7 +201,9 @@ def bind(
         keep_all: give every temp its own storage, so that all values can be looked at.
     """
     coder = _Coder(program, addresses, env, threads)
-    coder.steps(program.steps)
+    coder.steps(program.steps[: program.once])
+    once = len(coder.rows)
+    coder.steps(program.steps[program.once :])
     layout = program.layout(env, keep_all)
     dims = np.array([*coder.dims, 0], np.int64)
     code = np.array(coder.rows or [[0] * ROW], np.int64)[: len(coder.rows)]
@@ -208,6 +212,7 @@ def bind(
     return Binding(
         env,
         code,
+        once,
         _entry_table(program, env),
         np.array([*coder.ids, 0], np.int64),
         layout.offsets,
@@ -246,8 +251,9 @@ def loop_code(
     moves: Sequence[tuple[int, int]],
     first: int,
     counter: int,
+    once: int,
 ) -> np.ndarray:
-    """The code that runs a body many times; its words [0, 2] and [-1, 2] take the number of runs.
+    """The code that runs a body many times; its words [once, 2] and [-1, 2] take the number of runs.
 
     Args:
         numbers: the buffers that each input is, then each output.
@@ -255,6 +261,7 @@ def loop_code(
             it goes on by the bytes, or stays where they are 0.
         first: pointer slot of the first array, before those of the others and of the row numbers.
         counter: one that the body does not use.
+        once: rows at the head of the body that are run once, in front of the loop.
     """
     rows = [[BEGIN, counter, 0, 0]]
     for slot, (ids, (size, gathered)) in enumerate(zip(numbers, moves, strict=True)):
@@ -269,6 +276,6 @@ def loop_code(
     for opcode, column in ((UNLESS, 2), (JUMP, 1), (BEGIN, 3), (NEXT, 3)):
         moved[body[:, 0] == opcode, column] += len(rows)
     rows[0][3] = len(rows) + len(body) + 1
-    rows.append([NEXT, counter, 0, 1])
+    rows.append([NEXT, counter, 0, once + 1])
     around = np.array([row + [0] * (ROW - len(row)) for row in rows], np.int64)
-    return np.concatenate([around[:-1], moved, around[-1:]])
+    return np.concatenate([body[:once], around[:-1], moved[once:], around[-1:]])

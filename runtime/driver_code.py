@@ -12,7 +12,8 @@ A context is a block of words (CONTEXT); the code is rows of ROW words, the firs
     GATHER   counter, base id, buffer id, row bytes, rows, order id
              the next rows of the order, an int64 array, are copied from the base into the buffer
 
-From row -1, a run begins with the NumPy arrays of a call. Their struct is read in place, as every
+From row -1, a run begins with the NumPy arrays of a call, and then at the row that the context says:
+behind what is computed once, if that has been done. Their struct is read in place, as every
 extension module does (PyArrayObject_fields of NumPy's C ABI). The entry table says what to expect:
 
     size of an object's header, address of numpy.ndarray, inputs, inputs and outputs
@@ -330,7 +331,7 @@ def walk(context):  # type: ignore[no-untyped-def]
     if at < 0:
         if not enter(context):
             return MISFIT
-        at = 0
+        at = word(context, 13)
     code, pointers, ids = word(context, 2), word(context, 3), word(context, 4)
     local, counters = word(context, 5), word(context, 6)
     team, status, profile = word(context, 7), word(context, 8), word(context, 9)

@@ -16,7 +16,7 @@ import numpy as np
 from graphflow.compiler.dims import evaluate
 from graphflow.compiler.errors import DTypeError, GraphError, IndexOutOfRange
 from graphflow.compiler.program import Launch, Program
-from graphflow.runtime import cache
+from graphflow.runtime import cache, changes
 from graphflow.runtime.binding import Binding, bind, bind_dims, buffers_of_arrays, loop_code
 from graphflow.runtime.cache import CompiledKernel
 from graphflow.runtime.driver import run_context
@@ -82,6 +82,8 @@ class _Context:
         self.address = self.words.ctypes.data
         self.arena = aligned_empty(0)
         self.binding: Binding | None = None
+        #: the state of the variables (see `changes`) for which the arena holds what is computed once
+        self.computed = -1
         self.slots = executor.slots
         for number in self.slots["status"]:
             self.pointers[number] = self.status.ctypes.data
@@ -99,7 +101,7 @@ class _Context:
         self.words[4] = binding.ids.ctypes.data
         self.words[12] = binding.entry.ctypes.data
         self.start(binding.code)
-        self.binding = binding
+        self.binding, self.computed = binding, -1
 
     def loop_over(
         self,
@@ -114,7 +116,7 @@ class _Context:
         self.pointers[first : first + len(addresses)] = addresses
         known = self._loop
         if known is None or known[0] is not binding or known[1] != moves:
-            code = loop_code(binding.code, numbers, moves, first, counter)
+            code = loop_code(binding.code, numbers, moves, first, counter, binding.once)
             known = self._loop = binding, moves, code
         return known[2]
 
@@ -162,6 +164,7 @@ class Executor:
         self._bindings: OrderedDict[tuple, Binding] = OrderedDict()
         self._contexts: list[_Context] = []
         self._lock = threading.Lock()
+        self._addresses = [array.ctypes.data for array in self.variables]
         # A call that writes variables excludes all others of this function.
         self._writing = threading.RLock() if program.written else None
 
@@ -252,7 +255,7 @@ class Executor:
         try:
             self._hand_over(context, arrays, outputs)
             code = context.loop_over(binding, addresses, self._numbers, moves, self.loops)
-            code[[0, -1], 2] = count
+            code[[binding.once, -1], 2] = count
             context.start(code, looping=True)
             self._go(context, binding)
         finally:
@@ -340,9 +343,29 @@ class Executor:
     def _go(self, context: _Context, binding: Binding) -> bool:
         """Run what the context holds; False, with nothing run, if the arrays do not fit."""
         if self._writing is None:
-            return self._walk(context, binding.shared)
+            if not binding.once:
+                return self._walk(context, binding.shared)
+            return self._walk_once(context, binding)
         with self._writing:
-            return self._walk(context, binding.shared)
+            try:
+                return self._walk_once(context, binding)
+            finally:
+                state = changes.note()
+                if context.computed == state - 1:
+                    # Nobody else has changed a variable, and this program not those it reads once.
+                    context.computed = state
+
+    def _walk_once(self, context: _Context, binding: Binding) -> bool:
+        """Run, without what the arena holds since an earlier run."""
+        state = changes.latest()
+        done = context.computed == state and not context.looping
+        if done and changes.are_exposed(self._addresses):
+            done = False
+        context.words[13] = binding.once if done else 0
+        fits = self._walk(context, binding.shared)
+        if fits:
+            context.computed = state
+        return fits
 
     def _walk(self, context: _Context, shared: bool) -> bool:
         team: Team | None = get_team(self.threads) if shared else None

@@ -7,8 +7,8 @@ LAUNCH, COPY, UNLESS, JUMP, BEGIN, NEXT, SLICE, GATHER = range(1, 9)
 ROW = 12
 
 #: words of a context: row, length, code, pointers, ids, local, counters, team, status, profile,
-#: fuel, objects, entry table
-CONTEXT = 13
+#: fuel, objects, entry table, row at which a call begins
+CONTEXT = 14
 
 #: what a run returns: it is finished, the arrays are not those of its table, a kernel reported an
 #: error, or there is more to do

@@ -44,7 +44,7 @@ class Team:
         self.words = np.zeros(CLAIMS + size * CLAIM_STEP + 8, np.int64)
         begin = -(self.words.ctypes.data // 8) % 8
         self.words = self.words[begin:]
-        self.words[CLAIMS :: CLAIM_STEP][:size] = 0xFFFFFFFF
+        self.words[CLAIMS::CLAIM_STEP][:size] = 0xFFFFFFFF
         self.words[TASK + 6] = size
         self.address = self.words.ctypes.data
         self._busy = threading.Lock()

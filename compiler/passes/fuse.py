@@ -8,7 +8,9 @@
 Nodes are visited from the outputs backwards; each joins the group of its readers where one kernel
 can hold them, and starts a group of its own otherwise. Index maps (`Op.is_free`) are repeated in
 every group that reads through them. A group is legal if no path leaves it and comes back, and if
-the code generator can write it as one kernel, which is asked by building it.
+the code generator can write it as one kernel, which is asked by building it. Two things are kept
+apart although one kernel could hold them: what depends on variables alone, which is computed once
+and not in every call, and a costly value that a kernel would compute again for each of many elements.
 """
 
 from __future__ import annotations
@@ -20,9 +22,12 @@ from dataclasses import dataclass
 from graphflow.compiler.codegen.emitter import NotFusible
 from graphflow.compiler.codegen.epilogue import check_epilogue
 from graphflow.compiler.codegen.loops import LoopNest, domain_of
+from graphflow.compiler.dims import typical
 from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.op import Map, Reduction, Template
 
+#: an op that costs at least this is not repeated for so many elements that need one value of it
+COSTLY, MOST_REPEATS = 8, 16
 #: more nodes than this in one kernel cost compile time and registers
 MOST_NODES = 128
 
@@ -46,13 +51,15 @@ class FusionGroup:
 class FusedGraph:
     """A graph and its groups, in an order in which they can run.
 
-    `alias[node]` is the stored node (or leaf) whose buffer `node` is a reshape of.
+    `alias[node]` is the stored node (or leaf) whose buffer `node` is a reshape of. The groups of
+    `static` nodes are computed once, while no variable changes.
     """
 
     graph: Graph
     groups: tuple[FusionGroup, ...]
     alias: dict[Node, Node]
     enabled: bool = True
+    static: frozenset[Node] = frozenset()
 
 
 def fuse(graph: Graph, enabled: bool = True) -> FusedGraph:
@@ -75,6 +82,7 @@ class _Fuser:
         self.numbers = itertools.count()
         #: an order in which the groups can run
         self.rank: dict[int, int] = {}
+        self.static = static_nodes(graph)
         self.required = self._required()
 
     def _required(self) -> set[Node]:
@@ -83,6 +91,9 @@ class _Fuser:
         for node in self.graph.nodes:
             if not node.op.is_leaf and not isinstance(node.op, (Map, Reduction)):
                 required.update(node.inputs)
+        for node in self.graph.nodes:
+            if node not in self.static and not node.op.is_free:
+                required.update(n for n in map(_behind_moves, node.inputs) if n in self.static)
         for node in reversed(self.graph.nodes):
             if node in required and node.op.name == "reshape":
                 required.update(node.inputs)
@@ -97,7 +108,7 @@ class _Fuser:
             nodes = tuple(sorted(self.members[number], key=self.position.__getitem__))
             outputs = tuple(n for n in nodes if self._is_stored(n, (number,)))
             groups.append(FusionGroup(nodes, outputs, self.template.get(number)))
-        return FusedGraph(self.graph, tuple(groups), self.alias, self.enabled)
+        return FusedGraph(self.graph, tuple(groups), self.alias, self.enabled, self.static)
 
     # ---- placing one node --------------------------------------------------------------------
 
@@ -160,6 +171,12 @@ class _Fuser:
             return False
         if not isinstance(node.op, (Map, Reduction, Template)):
             return False
+        if any(n in self.static for n in members if not n.op.is_free) and any(
+            n not in self.static for n in members if not n.op.is_free
+        ):
+            return False
+        if self._is_repeated(node, members, template):
+            return False
         between = self._between(node, numbers)
         if any(self._successors([n]) & numbers for n in between):
             # A path would leave the group and come back.
@@ -181,6 +198,18 @@ class _Fuser:
         if template is not None:
             self.template[kept] = template
         return True
+
+    def _is_repeated(self, node: Node, members: set[Node], template: Node | None) -> bool:
+        """Whether one kernel would compute a costly value again for each of many elements.
+
+        Values of whole rows are not: the loop over the row lies inside.
+        """
+        if node is template or node.op.cost < COSTLY or not node.shape or node.shape[-1] == 1:
+            return False
+        if any(isinstance(n.op, Reduction) for n in members):
+            return False
+        most = max(typical(n.spec.size) for n in members)
+        return typical(node.spec.size) * MOST_REPEATS <= most
 
     def _is_fed_by(self, template: Node, members: set[Node], numbers: set[int]) -> bool:
         """Whether the template reads what the group would compute behind it."""
@@ -270,3 +299,29 @@ class _Fuser:
                 if user in self.alias or user.op.is_projection:
                     stack.append(user)
         return found
+
+
+def static_nodes(graph: Graph) -> frozenset[Node]:
+    """Nodes that depend on nothing but variables that the graph does not write, and on constants.
+
+    Results of the graph are not among them, since each call makes them anew.
+    """
+    written = {target for target, _ in graph.updates}
+    found = {node for node in graph.variables if node not in written}
+    if not found:
+        return frozenset()
+    roots, plain = set(graph.roots), set[Node]()
+    for node in graph.nodes:
+        op, depends = node.op, any(n in found for n in node.inputs)
+        if op.stateful or op.can_fail or node in roots or isinstance(node.spec, tuple):
+            continue
+        if all(n in found or n in plain for n in node.inputs):
+            (found if depends else plain).add(node)
+    return frozenset(node for node in found if not node.op.is_leaf)
+
+
+def _behind_moves(node: Node) -> Node:
+    """What an index map of one value reads."""
+    while node.op.is_free and len(node.inputs) == 1:
+        (node,) = node.inputs
+    return node

@@ -131,11 +131,13 @@ def save(
                 "returns, as in gf.save(function, 'model.gflow')"
             )
         )
+    from graphflow.variable import storage_of
+
     variables = function.variables
     write_graph(
         path,
         function.graph,
-        {v.node: v.storage for v in variables},
+        {v.node: storage_of(v.node) for v in variables},
         structure=function.structure,
         name=function.name,
         trainable={v.node for v in variables if v.trainable},

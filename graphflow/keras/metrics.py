@@ -73,16 +73,16 @@ class Metric:
         """Add a batch of arrays at once."""
         parts = self.increments(np.asarray(y_true), np.asarray(y_pred), sample_weight)
         for state, part in zip(self.variables, parts, strict=True):
-            state.storage[...] += float(part)
+            state.value = state.value + float(part)
 
     def reset_state(self) -> None:
         """Forget all batches."""
         for state in self.variables:
-            state.storage[...] = 0
+            state.value = np.zeros_like(state.value)
 
     def values(self) -> list[float]:
         """The present sums."""
-        return [float(state.storage) for state in self.variables]
+        return [float(state.value) for state in self.variables]
 
     def __call__(self, y_true: Any, y_pred: Any = None, sample_weight: Any = None) -> float:
         self.update_state(y_true, y_pred, sample_weight)
@@ -125,7 +125,7 @@ class Mean(Metric):
         for state, part in zip(
             self.variables, self.increments(values, None, sample_weight), strict=True
         ):
-            state.storage[...] += float(part)
+            state.value = state.value + float(part)
 
     def result(self) -> float:
         return _ratio(*self.values())

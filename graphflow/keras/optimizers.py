@@ -79,7 +79,7 @@ class Optimizer:
     def learning_rate(self) -> float:
         """The present learning rate; setting it works between any two steps."""
         if self.schedule is None:
-            return float(self.rate.storage)
+            return float(self.rate.value)
         return float(self.schedule(functions.astype(np.int64(self.iterations.value), "float32")))
 
     @learning_rate.setter

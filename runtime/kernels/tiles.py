@@ -226,7 +226,6 @@ class _Product:
         builder.position_at_end(done)
         return carried
 
-
     def _copy_row(
         self, k: ir.Value, row: ir.Value, step: ir.Value, masks: list[ir.Value | None]
     ) -> None:

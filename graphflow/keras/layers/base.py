@@ -184,7 +184,7 @@ class Layer:
         """The number of elements of all weights."""
         if not self.built:
             raise GraphError(f"{self.name}: not built yet, so the number of weights is unknown")
-        return sum(weight.storage.size for weight in self.weights)
+        return sum(weight.value.size for weight in self.weights)
 
     def penalties(self) -> list[Tensor]:
         """The regularisation terms of the weights, one scalar each."""

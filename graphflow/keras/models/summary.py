@@ -93,8 +93,8 @@ def _totals(model: Any) -> list[str]:
         "Non-trainable params": model.non_trainable_weights,
     }
     return [
-        f" {label}: {sum(w.storage.size for w in weights):,} "
-        f"({_bytes_text(sum(w.storage.nbytes for w in weights))})"
+        f" {label}: {sum(w.value.size for w in weights):,} "
+        f"({_bytes_text(sum(w.value.nbytes for w in weights))})"
         for label, weights in groups.items()
     ]
 
