@@ -35,6 +35,8 @@ from graphflow.compiler.op import CAST, Reduction
 #: elements for which the second pass over a row asks at a time, in steps of a cache line, and the
 #: least size of an array for which it does
 AHEAD, AHEAD_LINE, AHEAD_SIZE = 256, 16, 256 * 1024
+#: an outermost axis of fewer elements, or of a number not known, is joined with the next
+FEWEST_SHARES = 16
 #: columns accumulated side by side on the stack
 COLUMN_BLOCK = 256
 #: values that cost at least this and are needed in several passes over a row are kept on the stack,
@@ -136,8 +138,23 @@ class LoopNest:
         kept = self._collapse([plain[a] for a in self.domain.kept], probe, "i")
         reduced = self._collapse([plain[a] for a in self.domain.reduced], probe, "r")
         columns = bool(self.reductions) and self._prefers_columns(kept, reduced, probe)
+        kept = self._shared(kept, 1 if columns or not reduced else 0)
         emitter = self._emit([*kept, *reduced], columns)
         return self._draft(emitter, kept, reduced, columns)
+
+    def _shared(self, kept: list[LoopAxis], inner: int) -> list[LoopAxis]:
+        """Join a short outermost axis with the next, so that threads have enough to share.
+
+        The last `inner` axes stay loops of their own.
+        """
+        while len(kept) - inner > 1:
+            first, second, *rest = kept
+            if isinstance(first.extent, int) and first.extent >= FEWEST_SHARES:
+                break
+            extent = first.extent * second.extent
+            joined = LoopAxis(axis("u0", extent), extent, first.positions + second.positions)
+            kept = [joined, *rest]
+        return kept
 
     def _collapse(self, axes: list[LoopAxis], probe: GroupEmitter, prefix: str) -> list[LoopAxis]:
         """Join neighbours that every access walks with one stride; drop axes of size 1."""

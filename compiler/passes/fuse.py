@@ -10,7 +10,7 @@ can hold them, and starts a group of its own otherwise. Index maps (`Op.is_free`
 every group that reads through them. A group is legal if no path leaves it and comes back, and if
 the code generator can write it as one kernel, which is asked by building it. Two things are kept
 apart although one kernel could hold them: what depends on variables alone, which is computed once
-and not in every call, and a costly value that a kernel would compute again for each of many elements.
+and not in every call, and values that a kernel would compute again for each of many elements.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from graphflow.compiler.codegen.epilogue import check_epilogue
 from graphflow.compiler.codegen.loops import LoopNest, domain_of
 from graphflow.compiler.dims import typical
 from graphflow.compiler.graph import Graph, Node
-from graphflow.compiler.op import Map, Reduction, Template
+from graphflow.compiler.op import Elementwise, Map, Reduction, Template
 
-#: an op that costs at least this is not repeated for so many elements that need one value of it
-COSTLY, MOST_REPEATS = 8, 16
+#: a kernel of so many elements does not compute others, of which there are so much fewer, itself
+FEWEST_REPEATED, MOST_REPEATS = 64 * 1024, 4
 #: more nodes than this in one kernel cost compile time and registers
 MOST_NODES = 128
 
@@ -175,7 +175,7 @@ class _Fuser:
             n not in self.static for n in members if not n.op.is_free
         ):
             return False
-        if self._is_repeated(node, members, template):
+        if self._is_repeated(node, members):
             return False
         between = self._between(node, numbers)
         if any(self._successors([n]) & numbers for n in between):
@@ -199,17 +199,31 @@ class _Fuser:
             self.template[kept] = template
         return True
 
-    def _is_repeated(self, node: Node, members: set[Node], template: Node | None) -> bool:
-        """Whether one kernel would compute a costly value again for each of many elements.
+    def _is_repeated(self, node: Node, members: set[Node]) -> bool:
+        """Whether one kernel would compute the node's elements again for each of many others.
 
-        Values of whole rows are not: the loop over the row lies inside.
+        Values of whole rows are not repeated: the loop over the row lies inside.
         """
-        if node is template or node.op.cost < COSTLY or not node.shape or node.shape[-1] == 1:
-            return False
-        if any(isinstance(n.op, Reduction) for n in members):
+        if not isinstance(node.op, Elementwise):
             return False
         most = max(typical(n.spec.size) for n in members)
-        return typical(node.spec.size) * MOST_REPEATS <= most
+        if most < FEWEST_REPEATED or typical(node.spec.size) * MOST_REPEATS > most:
+            return False
+        return self._varies_along_rows(node, members)
+
+    def _varies_along_rows(self, node: Node, members: set[Node]) -> bool:
+        """Whether a member that computes reads the node with more than one element in a row."""
+        pending = [node]
+        while pending:
+            value = pending.pop()
+            if not value.shape or value.shape[-1] == 1:
+                continue
+            for user in self.graph.users[value]:
+                if user.op.is_free:
+                    pending.append(user)
+                elif user in members:
+                    return True
+        return False
 
     def _is_fed_by(self, template: Node, members: set[Node], numbers: set[int]) -> bool:
         """Whether the template reads what the group would compute behind it."""
