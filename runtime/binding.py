@@ -18,7 +18,7 @@ from graphflow.runtime.layout import BEGIN, COPY, GATHER, JUMP, LAUNCH, NEXT, RO
 SHARED_WORK = 24_000
 
 #: a launch much larger than that is cut into more chunks than threads, for balance
-CHUNKS_PER_THREAD, LARGE_WORK = 4, 400_000
+CHUNKS_PER_THREAD, LARGE_WORK = 4, 4_000_000
 
 
 def bind_dims(program: Program, shapes: Sequence[tuple[int, ...]]) -> dict[str, int]:
