@@ -62,6 +62,8 @@ class Side:
     ):
         self.peer, self.name = peer, peer.name
         self.environment = {**os.environ, **environment, **peer.environment, **caches}
+        # Installed packages have their bytecode; a checkout shall keep its own as well.
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.python = python or sys.executable
         self.versions: dict[str, str] = {}
         self.waited = self.used = 0.0
