@@ -102,7 +102,11 @@ def repro_text(program: Program, missing: str) -> str:
 
 def schedule_text(program: Program) -> str:
     """One line per step, bodies of loops and branches indented."""
-    return "\n".join(_step_lines(program, program.steps, "")) + "\n"
+    lines = _step_lines(program, program.steps[program.once :], "")
+    if program.once:
+        once = _step_lines(program, program.steps[: program.once], "    ")
+        lines = ["if a variable has changed", *once, *lines]
+    return "\n".join(lines) + "\n"
 
 
 def _step_lines(program: Program, steps: tuple[Step, ...], indent: str) -> list[str]:

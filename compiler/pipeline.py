@@ -11,6 +11,7 @@ from graphflow.compiler.errors import GraphError
 from graphflow.compiler.graph import Graph, Node, rebuild
 from graphflow.compiler.passes.canonicalize import canonicalize
 from graphflow.compiler.passes.cse import cse
+from graphflow.compiler.passes.fold_affine import fold_affine
 from graphflow.compiler.passes.fold_constants import fold_constants
 from graphflow.compiler.passes.fuse import FusedGraph, fuse
 from graphflow.compiler.passes.hoist_products import hoist_products
@@ -44,7 +45,11 @@ def optimize_bodies(graph: Graph) -> Graph:
         bodies = {k: v for k, v in node.attrs.items() if isinstance(v, Graph)}
         if not bodies:
             return rebuild(node, inputs)
-        better = {name: optimize(body)[0][-1][1] for name, body in bodies.items()}
+        # In a body, what depends on weights alone is not done once.
+        better = {
+            name: optimize(body, without=("fold_affine",))[0][-1][1]
+            for name, body in bodies.items()
+        }
         if inputs == node.inputs and all(better[name] is bodies[name] for name in bodies):
             return node
         return node.op(*inputs, name=node.name, **{**node.attrs, **better})
@@ -61,6 +66,9 @@ PASSES: tuple[Pass, ...] = (
     Pass(hoist_products),
     # One form for each meaning, so that the passes after it match fewer patterns.
     Pass(canonicalize),
+    # Behind canonicalize, before fold_constants: of constants, the new weights are one as well. Before
+    # lower_conv, which makes a product or a sum of some convolutions.
+    Pass(fold_affine),
     # Before simplify: folded subgraphs show it the zeros and ones.
     Pass(fold_constants),
     Pass(simplify),

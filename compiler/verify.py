@@ -139,6 +139,7 @@ def check_program(program: Program, env: Mapping[str, int] | None = None) -> Non
     _check_slots(program)
     _check_kernels(program)
     _check_steps(program, program.steps, _dims_of(program))
+    _check_once(program)
     _check_notes(program)
     uses = _Uses(program)
     uses.walk(program.steps)
@@ -297,6 +298,37 @@ def _check_copy(program: Program, copy: Copy) -> None:
         raise _fail(
             program, f"copy: b{copy.target} may not be written, {target.kind} {target.slot}"
         )
+
+
+def _check_once(program: Program) -> None:
+    """What is not done in every call reads nothing of a call, and its results live to the end."""
+    if not 0 <= program.once <= len(program.steps):
+        raise _fail(program, f"{program.once} of {len(program.steps)} steps are done once")
+    filled: set[int] = set()
+    for step in program.steps[: program.once]:
+        if not isinstance(step, Launch) or step.can_fail:
+            raise _fail(
+                program, f"{_label(step)}: is done once; expected a launch that cannot fail"
+            )
+        for number in step.buffers:
+            buffer = program.buffers[number]
+            written = buffer.kind == "variable" and buffer.slot in program.written
+            if buffer.kind in ("input", "output") or written:
+                raise _fail(program, f"{_label(step)}: is done once and uses b{number}")
+            filled.add(number)
+    last = max((b.lifetime[1] for b in program.buffers if b.lifetime is not None), default=0)
+    for number in _all_buffers(program.steps[program.once :]):
+        buffer = program.buffers[number]
+        dies = last if buffer.lifetime is None else buffer.lifetime[1]
+        if number in filled and buffer.kind == "temp" and dies < last:
+            raise _fail(program, f"b{number} is filled once and dies at {dies}")
+
+
+def _all_buffers(steps: Sequence[Step]) -> Iterator[int]:
+    for step in steps:
+        yield from _buffers_of(step)
+        for inner in ("body", "then", "otherwise"):
+            yield from _all_buffers(getattr(step, inner, ()))
 
 
 def _check_row(program: Program, loop: Loop, item: Sliced) -> None:

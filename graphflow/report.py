@@ -112,13 +112,17 @@ def compilation_lines(compilation: Compilation) -> list[str]:
     constants = sum(array.nbytes for array in program.constants)
     variables = _sum(argument.spec.nbytes for argument in program.variables)
     lines += [
-        f"  launches  {len(program.steps)}",
+        f"  launches  {len(program.steps)}{_once_text(program)}",
         f"  work      {_readable(program.flops)} FLOP, {_readable(program.traffic)} bytes moved",
         f"  state     {_readable(variables)} bytes of variables, {constants} of constants",
         f"  arena     {_arena_text(program)}",
         f"  compiled  in {compilation.seconds * 1e3:.1f} ms (graph to kernel source)",
     ]
     return lines
+
+
+def _once_text(program: Program) -> str:
+    return f", {program.once} of them only when a variable has changed" if program.once else ""
 
 
 def _arena_text(program: Program) -> str:

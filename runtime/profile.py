@@ -15,6 +15,8 @@ from graphflow.compiler.program import Launch, Program
 class LaunchRecord:
     """Time of one launch: mean seconds a call, its share of all launches, its last begin and end.
 
+    One that did not run (results of weights that are still right, a branch not taken) has 0 calls.
+
     `nodes` are (op, user's line) pairs.
     """
 
@@ -39,14 +41,14 @@ def records_from(
     rows = table[: len(launches)].astype(np.float64)
     cycles = rows[:, 1].sum()
     scale = seconds / cycles if cycles else 0.0
-    origin = rows[:, 2].min(initial=np.inf)
+    origin = rows[rows[:, 0] > 0, 2].min(initial=np.inf)
     records = []
     for launch, (calls, total, begin, end) in zip(launches, rows, strict=True):
         notes = tuple((program.notes[n].name, program.notes[n].source) for n in launch.nodes)
         mean = total * scale / calls if calls else 0.0
         share = total / cycles if cycles else 0.0
-        at = (begin - origin) * scale, (end - origin) * scale
-        records.append(LaunchRecord(launch.label, int(calls), mean, share, *at, notes))
+        first, last = ((t - origin) * scale if calls else 0.0 for t in (begin, end))
+        records.append(LaunchRecord(launch.label, int(calls), mean, share, first, last, notes))
     return records
 
 

@@ -24,6 +24,7 @@ from graphflow.compiler.codegen.epilogue import check_epilogue
 from graphflow.compiler.codegen.loops import LoopNest, domain_of
 from graphflow.compiler.dims import typical
 from graphflow.compiler.graph import Graph, Node
+from graphflow.compiler.once import once_nodes
 from graphflow.compiler.op import Elementwise, Map, Reduction, Template
 
 #: a kernel of so many elements does not compute others, of which there are so much fewer, itself
@@ -82,7 +83,7 @@ class _Fuser:
         self.numbers = itertools.count()
         #: an order in which the groups can run
         self.rank: dict[int, int] = {}
-        self.static = static_nodes(graph)
+        self.static = _static_nodes(graph)
         self.required = self._required()
 
     def _required(self) -> set[Node]:
@@ -315,23 +316,13 @@ class _Fuser:
         return found
 
 
-def static_nodes(graph: Graph) -> frozenset[Node]:
-    """Nodes that depend on nothing but variables that the graph does not write, and on constants.
-
-    Results of the graph are not among them, since each call makes them anew.
-    """
-    written = {target for target, _ in graph.updates}
-    found = {node for node in graph.variables if node not in written}
-    if not found:
-        return frozenset()
-    roots, plain = set(graph.roots), set[Node]()
+def _static_nodes(graph: Graph) -> frozenset[Node]:
+    """Nodes to be computed once; not results of the graph, which each call makes anew."""
+    once, found = once_nodes(graph), set(graph.variables)
     for node in graph.nodes:
-        op, depends = node.op, any(n in found for n in node.inputs)
-        if op.stateful or op.can_fail or node in roots or isinstance(node.spec, tuple):
-            continue
-        if all(n in found or n in plain for n in node.inputs):
-            (found if depends else plain).add(node)
-    return frozenset(node for node in found if not node.op.is_leaf)
+        if node in once and any(n in found for n in node.inputs):
+            found.add(node)
+    return frozenset(n for n in found if not n.op.is_leaf).difference(graph.roots)
 
 
 def _behind_moves(node: Node) -> Node:

@@ -12,7 +12,7 @@ from graphflow.compiler.errors import IndexOutOfRange
 from graphflow.compiler.pipeline import Compilation, compile_graph, optimize, pass_names
 from graphflow.compiler.spec import is_float
 from graphflow.compiler.verify import check_program
-from graphflow.runtime import binding, executor
+from graphflow.runtime import binding, changes, executor
 from tests.fuzz.case import Case, shrink
 
 Check = Callable[[Case], str | None]
@@ -190,6 +190,7 @@ class _Run:
         """Outputs and new values of the updated variables."""
         for array, start in zip(self.variables, self.starts(number), strict=True):
             np.copyto(array, start)
+        changes.note()
         inputs = self.case.inputs(number)
         before = [array.tobytes() for array in inputs]
         for context in self.executor._contexts:
