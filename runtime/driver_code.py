@@ -21,9 +21,9 @@ extension module does (PyArrayObject_fields of NumPy's C ABI). The entry table s
     for each input and output    number of buffers, their ids...
 
 A launch is cut into chunks, and each thread has a range of them of its own, which it claims one by
-one with a compare-and-swap on its word `sequence << 32 | next chunk`; then it helps the others. So a
-thread has the same part of an array in launch after launch, and finds it in its own cache. No launch
-waits for a thread to wake: the caller does what nobody claims.
+one with a compare-and-swap on its word `sequence << 32 | end << 16 | next`; then it helps the
+others. So a thread has the same part of an array in launch after launch, and finds it in its own
+cache. No launch waits for a thread to wake: the caller does what nobody claims.
 """
 
 from __future__ import annotations
@@ -36,10 +36,12 @@ from numba.extending import intrinsic
 
 from graphflow.runtime.layout import (
     BEGIN,
-    CLAIM_STEP,
-    CLAIMS,
+    BLOCK,
+    BLOCKS,
+    CLAIM,
     COPY,
     DONE,
+    EXPECTED,
     FAILED,
     FINISHED,
     GATHER,
@@ -49,6 +51,7 @@ from graphflow.runtime.layout import (
     NEXT,
     ROW,
     RUNNING,
+    SIZE,
     SLICE,
     TASK,
     UNDONE,
@@ -253,58 +256,59 @@ def set_byte(typing, base, value):  # type: ignore[no-untyped-def]
 
 
 def take_chunks(team, me):  # type: ignore[no-untyped-def]
-    """Claim and run chunks, one's own before those of others, until none is left; how many."""
-    taken = 0
-    size = word(team, TASK + 6)
-    for k in range(size):
-        taken += take_range(team, (me + k) % size, size)
+    """Claim and run the chunks of a thread's own range, then those of others; how many of its own.
+
+    Who waits looks at a word of its own only: one that others claim would be slow for them.
+    """
+    taken = take_range(team + (BLOCKS + me * BLOCK) * 8)
+    if (taken > 0) | (me == 0):
+        for k in range(word(team, SIZE)):
+            take_range(team + (BLOCKS + k * BLOCK) * 8)
     return taken
 
 
-def take_range(team, owner, size):  # type: ignore[no-untyped-def]
-    """Claim and run the chunks of one thread's range; how many."""
+def take_range(block):  # type: ignore[no-untyped-def]
+    """Claim and run chunks of one thread's range; how many."""
     taken = 0
-    place = CLAIMS + owner * CLAIM_STEP
-    claim = acquire(team, place)
-    task = team + TASK * 8
     while True:
-        chunk = claim & 0xFFFFFFFF
-        chunks = word(task, 5)
-        if chunk >= chunks * (owner + 1) // size:
+        claim = acquire(block, CLAIM)
+        chunk = claim & 0xFFFF
+        if chunk >= claim >> 16 & 0xFFFF:
             return taken
-        kernel, buffers, dims = word(task, 0), word(task, 1), word(task, 2)
-        extent, grain = word(task, 3), word(task, 4)
-        # The claim fails if the launch was replaced while its description was read.
-        if swap_if(team, place, claim, claim + 1) == 1:
+        kernel, buffers, dims = word(block, TASK), word(block, TASK + 1), word(block, TASK + 2)
+        extent, grain, chunks = word(block, TASK + 3), word(block, TASK + 4), word(block, TASK + 5)
+        # The claim fails if another thread has made it, perhaps for an earlier launch.
+        if swap_if(block, CLAIM, claim, claim + 1) == 1:
             units = (extent + grain - 1) // grain
             low = units * chunk // chunks * grain
             high = min(units * (chunk + 1) // chunks * grain, extent)
             call_kernel(kernel, buffers, dims, low, high)
-            count_up(team, FINISHED)
+            count_up(block, FINISHED)
             taken += 1
-        claim = acquire(team, place)
 
 
 def publish(team, kernel, buffers, dims, extent, grain, chunks):  # type: ignore[no-untyped-def]
     """Offer a launch to the team, help with it, and wait until every chunk is done."""
-    task = team + TASK * 8
-    # No chunk can be claimed while the description changes.
-    size = word(task, 6)
-    sequence = (word(team, CLAIMS) >> 32) + 1
-    for k in range(size):
-        release(team, CLAIMS + k * CLAIM_STEP, (sequence << 32) + 0xFFFFFFFF)
-    set_word(task, 0, kernel)
-    set_word(task, 1, buffers)
-    set_word(task, 2, dims)
-    set_word(task, 3, extent)
-    set_word(task, 4, grain)
-    set_word(task, 5, chunks)
-    release(team, FINISHED, 0)
-    for k in range(size):
-        release(team, CLAIMS + k * CLAIM_STEP, (sequence << 32) + chunks * k // size)
+    size = word(team, SIZE)
+    sequence = (word(team, BLOCKS + CLAIM) >> 32) + 1
+    # The members first: they need time to see it. All earlier claims are used up.
+    for number in range(size):
+        k = size - 1 - number
+        block = team + (BLOCKS + k * BLOCK) * 8
+        begin, end = chunks * k // size, chunks * (k + 1) // size
+        set_word(block, TASK, kernel)
+        set_word(block, TASK + 1, buffers)
+        set_word(block, TASK + 2, dims)
+        set_word(block, TASK + 3, extent)
+        set_word(block, TASK + 4, grain)
+        set_word(block, TASK + 5, chunks)
+        set_word(block, EXPECTED, word(block, EXPECTED) + end - begin)
+        release(block, CLAIM, (sequence << 32) + (end << 16) + begin)
     take_chunks(team, 0)
-    while acquire(team, FINISHED) < chunks:
-        pause()
+    for k in range(size):
+        block = team + (BLOCKS + k * BLOCK) * 8
+        while acquire(block, FINISHED) != word(block, EXPECTED):
+            pause()
 
 
 def run(context):  # type: ignore[no-untyped-def]

@@ -14,7 +14,9 @@ CONTEXT = 14
 #: error, or there is more to do
 DONE, MISFIT, FAILED, UNDONE = range(4)
 
-#: words of a team of threads, two cache lines (16 words) apart from each other: the count of
-#: finished chunks; the launch (kernel, buffers, dims, extent, grain, chunks) and the number of
-#: threads; whether a run is going on; and a claim word for each thread, CLAIM_STEP words apart
-FINISHED, TASK, RUNNING, CLAIMS, CLAIM_STEP = 0, 16, 32, 48, 16
+#: words of a team of threads: whether a run is going on, and the number of threads; then a block for
+#: each thread, whose parts lie two cache lines (16 words) apart: what it waits for, the number of
+#: chunks of its range that are finished, and how many will be
+RUNNING, SIZE, BLOCKS, BLOCK = 0, 8, 16, 48
+#: words of a block: claim, kernel, buffers, dims, extent, grain, chunks; finished; expected
+CLAIM, TASK, FINISHED, EXPECTED = 0, 1, 16, 32

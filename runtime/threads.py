@@ -1,8 +1,8 @@
 """A team of threads that stays awake during a step and sleeps between steps.
 
-A member is a Python thread inside one native call: during a run it spins on the team's claim words
-and takes chunks of the published launch. A while after the run it returns to Python, and sleeps on
-an event. The caller never waits for a sleeper: it does the chunks that nobody claims.
+A member is a Python thread inside one native call: during a run it spins on its claim word and
+takes chunks of the published launch. A while after the run it returns to Python, and sleeps on an
+event. The caller never waits for a sleeper: it does the chunks that nobody claims.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import threading
 import numpy as np
 
 from graphflow.runtime.driver import work_for
-from graphflow.runtime.layout import CLAIM_STEP, CLAIMS, RUNNING, TASK
+from graphflow.runtime.layout import BLOCK, BLOCKS, RUNNING, SIZE
 
-#: looks at the claim words, after a run, before a member goes to sleep; about 50 µs
+#: looks at the claim word, after a run, before a member goes to sleep; about 50 µs
 SPINS = 4000
 
 
@@ -41,11 +41,10 @@ class Team:
 
     def __init__(self, size: int):
         self.size = size
-        self.words = np.zeros(CLAIMS + size * CLAIM_STEP + 8, np.int64)
-        begin = -(self.words.ctypes.data // 8) % 8
+        self.words = np.zeros(BLOCKS + size * BLOCK + 16, np.int64)
+        begin = -(self.words.ctypes.data // 8) % 16
         self.words = self.words[begin:]
-        self.words[CLAIMS::CLAIM_STEP][:size] = 0xFFFFFFFF
-        self.words[TASK + 6] = size
+        self.words[SIZE] = size
         self.address = self.words.ctypes.data
         self._busy = threading.Lock()
         self._wake = [threading.Event() for _ in range(size - 1)]
