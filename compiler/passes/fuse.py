@@ -318,11 +318,26 @@ class _Fuser:
 
 def _static_nodes(graph: Graph) -> frozenset[Node]:
     """Nodes to be computed once; not results of the graph, which each call makes anew."""
-    once, found = once_nodes(graph), set(graph.variables)
+    if not graph.variables:
+        return frozenset()
+    results = set(graph.roots)
+    for node in reversed(graph.nodes):
+        if node in results and node.op.name == "reshape":
+            results.update(node.inputs)
+    once, depends = once_nodes(graph), set(graph.variables)
+    found: set[Node] = set()
     for node in graph.nodes:
-        if node in once and any(n in found for n in node.inputs):
+        inner = (n for n in node.inputs if not n.op.is_leaf)
+        if node in once and node not in results and not node.op.is_leaf and found.issuperset(inner):
             found.add(node)
-    return frozenset(n for n in found if not n.op.is_leaf).difference(graph.roots)
+            if not depends.isdisjoint(node.inputs):
+                depends.add(node)
+    # What depends on constants alone goes where it is needed.
+    wanted = found & depends
+    for node in reversed(graph.nodes):
+        if node in wanted:
+            wanted.update(n for n in node.inputs if not n.op.is_leaf)
+    return frozenset(wanted)
 
 
 def _behind_moves(node: Node) -> Node:
