@@ -117,8 +117,8 @@ class Compilation:
 
 
 def pass_names() -> list[str]:
-    """The passes that can be switched off, `fuse` included."""
-    return [*dict.fromkeys(p.name for p in PASSES if not p.needed), "fuse"]
+    """The passes that can be switched off, with `fuse` and `once` behind them."""
+    return [*dict.fromkeys(p.name for p in PASSES if not p.needed), "fuse", "once"]
 
 
 def optimize(
@@ -176,7 +176,8 @@ def compile_graph(
     stages, records = optimize(graph, without, check)
     final = stages[-1][1]
     at = time.perf_counter()
-    fused = fuse(final, enabled=not {"fuse", "all"} & set(without))
+    left_out = pass_names() if "all" in without else without
+    fused = fuse(final, enabled="fuse" not in left_out, once="once" not in left_out)
     records.append(
         PassRecord("fuse", time.perf_counter() - at, len(final.nodes), len(fused.groups), True)
     )

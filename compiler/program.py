@@ -12,7 +12,7 @@ from graphflow.compiler.dims import Size, evaluate
 from graphflow.compiler.memory_plan import Layout, Lifetime, plan_memory
 from graphflow.compiler.spec import DimCheck, TensorSpec
 
-BufferKind = Literal["input", "variable", "constant", "output", "temp", "status"]
+BufferKind = Literal["input", "variable", "constant", "output", "temp", "kept", "status"]
 
 
 #: the block that kernels report an index out of range into
@@ -24,8 +24,8 @@ class Buffer:
     """One piece of storage that kernels read or write.
 
     Attributes:
-        kind: who owns the storage. `temp` lives in the arena; `status` is the int64[8] block into
-            which kernels report errors.
+        kind: who owns the storage. `temp` lives in the arena; `kept` keeps its content from call
+            to call; `status` is the int64[8] block into which kernels report errors.
         slot: position among the inputs, variables, constants or outputs of the function.
         alias: the buffer whose storage this one shares (a reshape, or a result computed in place).
         lifetime: first and last step (positions in the flattened schedule) of a temp.
@@ -148,9 +148,8 @@ class Argument:
 class Program:
     """Everything that a runtime needs; static sizes are ints, the others follow from `bind`.
 
-    The first `once` steps compute what depends on nothing but variables that the program does not
-    write: a runtime may skip them while no variable has changed, since what they leave for the other
-    steps shares its storage with nothing.
+    The first `once` of the steps are launches that depend on constants and on variables that the
+    program does not write. Their results, the `kept` buffers, stay right until a variable changes.
     """
 
     name: str
@@ -182,3 +181,8 @@ class Program:
             }
             self._layouts[key] = plan_memory(temps, reuse=not keep_all)
         return self._layouts[key]
+
+    @property
+    def kept(self) -> dict[int, int]:
+        """Bytes of each kept buffer."""
+        return {n: int(b.spec.nbytes) for n, b in enumerate(self.buffers) if b.kind == "kept"}

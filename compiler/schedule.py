@@ -1,13 +1,14 @@
 """Fused groups in, a Program out: order, buffers, in-place reuse, launches.
 
-Order: topological, first what is computed once; kernels that overwrite a variable come after all that read its old value and
-after all that may fail, so that a step which stops at a bad index has changed nothing.
+Order: topological; first what stays the same from call to call; kernels that overwrite a variable
+come after all that read its old value and after all that may fail, so that a step which stops at a
+bad index has changed nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,10 +19,12 @@ from graphflow.compiler.codegen.source import KernelDraft, NoteOf, Status
 from graphflow.compiler.dims import Size
 from graphflow.compiler.errors import VerificationError
 from graphflow.compiler.graph import Graph, Node
+from graphflow.compiler.lifetimes import Lifetimes, Storage
 from graphflow.compiler.op import describe
 from graphflow.compiler.ops.control import Control
 from graphflow.compiler.ordering import closure, topological
 from graphflow.compiler.passes.fuse import FusedGraph, FusionGroup, fuse
+from graphflow.compiler.passes.repeats import LOAD_COST
 from graphflow.compiler.program import (
     STATUS,
     Argument,
@@ -51,15 +54,6 @@ def emit_group(group: FusionGroup, target: Target, wanted: Mapping[Node, Node]) 
     if group.template is not None:
         return emit_template(group.template, group.nodes, group.outputs, target, wanted)
     return LoopNest(group.nodes, group.outputs, wanted).build()
-
-
-@dataclass
-class _Storage:
-    """A buffer being planned."""
-
-    buffer: Buffer
-    first: int | None = None
-    last: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +86,7 @@ class Tables:
     """What a graph and the bodies inside it share: buffers, kernels, notes, constants."""
 
     target: Target
-    storages: list[_Storage] = field(default_factory=list)
+    storages: list[Storage] = field(default_factory=list)
     entries: dict[str, int] = field(default_factory=dict)
     kernels: list[Kernel] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
@@ -113,6 +107,9 @@ class Scheduler:
         self.drafts = [self._draft(group) for group in self.groups]
         self.home = {node: k for k, draft in enumerate(self.drafts) for node in draft.writes}
         self.buffer_of: dict[Node, int] = {}
+        #: groups that run only when a variable has changed, and what others read of them
+        self.once: set[int] = set()
+        self.kept: set[Node] = set()
         # A body may be scheduled more than once, each time into other buffers.
         self.notes: dict[Node, int] = {}
 
@@ -132,12 +129,13 @@ class Scheduler:
         self._hold_constants()
         direct = self._updates_in_place()
         outputs = self._direct_outputs(direct)
-        steps = self._run_groups(direct, outputs)
-        once = sum(map(self._is_static, range(len(self.groups))))
-        steps[once:once] = self._copies_before()
+        self._keep_results({*direct, *outputs})
+        launches = self._run_groups(direct, outputs)
+        once = len(self.once)
+        steps = launches[:once] + self._copies_before() + launches[once:]
         steps += self._copies_after(direct)
-        _Lifetimes(self.tables.storages).walk_all(steps, once)
-        return self._program(name, steps, once)
+        Lifetimes(self.tables.storages).walk(steps)
+        return self._program(name, steps)
 
     def build_body(self, operands: Sequence[int], targets: Sequence[int]) -> list[Step]:
         """Steps of a body.
@@ -171,8 +169,6 @@ class Scheduler:
         for position, number in enumerate(order):
             draft = self.drafts[number]
             dying = {n for n in self._reads(number) if last_use[n] == position} - self._kept()
-            if not self._is_static(number):
-                dying -= self.fused.static
             for node in draft.writes:
                 self._place(node, draft, dying, direct, outputs)
             if isinstance(draft, ControlDraft):
@@ -181,13 +177,24 @@ class Scheduler:
                 steps.append(self._launch(number, draft))
         return steps
 
-    def _is_static(self, number: int) -> bool:
-        """Whether a group is computed once."""
-        return any(n in self.fused.static for n in self.groups[number].outputs)
-
     def _kept(self) -> set[Node]:
         """Nodes whose buffers are still wanted after the last group."""
         return {self.stored(node) for node in self.graph.roots}
+
+    # ---- once --------------------------------------------------------------------------------
+
+    def _keep_results(self, owned: set[Node]) -> None:
+        """Find the groups that need not run in every call; not those that fill `owned` storage."""
+        needs = self._dependencies()
+        for number in topological(needs):
+            draft, group = self.drafts[number], self.groups[number]
+            same = isinstance(draft, KernelDraft) and self.fused.once.issuperset(group.nodes)
+            worth = self._reads(number) or any(n.op.cost > LOAD_COST for n in group.nodes)
+            if same and worth and needs[number] <= self.once and owned.isdisjoint(draft.writes):
+                self.once.add(number)
+        others = [k for k in range(len(self.groups)) if k not in self.once]
+        read = self._kept().union(*map(self._reads, others))
+        self.kept = {n for k in self.once for n in self.drafts[k].writes if n in read}
 
     # ---- order -------------------------------------------------------------------------------
 
@@ -252,7 +259,7 @@ class Scheduler:
     def _order(self, direct: dict[Node, Node]) -> list[int]:
         writers = {self.home[value] for value in direct}
         constrained = self._constrained(direct, self._dependencies())
-        order = topological(constrained, lambda k: (not self._is_static(k), k in writers))
+        order = topological(constrained, lambda k: (k not in self.once, k in writers))
         if len(order) < len(self.groups):
             raise VerificationError("after fuse: kernels need each other's results")
         return order
@@ -264,7 +271,7 @@ class Scheduler:
     # ---- buffers -----------------------------------------------------------------------------
 
     def _new_buffer(self, node: Node | None, buffer: Buffer) -> int:
-        self.tables.storages.append(_Storage(buffer))
+        self.tables.storages.append(Storage(buffer))
         number = len(self.tables.storages) - 1
         if node is not None:
             self.buffer_of[node] = number
@@ -303,10 +310,10 @@ class Scheduler:
         if base in at_end and base in self.home:
             number = self.buffer_of[base]
             kind = self.tables.storages[number].buffer.kind
-            if kind == "temp" and base.spec.nbytes == node.spec.nbytes:
+            if kind == "temp" and node not in self.kept and base.spec.nbytes == node.spec.nbytes:
                 self.buffer_of[node] = number
                 return
-        self._new_buffer(node, Buffer("temp", node.spec))
+        self._new_buffer(node, Buffer("kept" if node in self.kept else "temp", node.spec))
 
     def _in_place(self, draft: KernelDraft | ControlDraft) -> dict[Node, Node]:
         """What each result may lie in place of: a value that the kernel reads as one buffer only.
@@ -417,7 +424,7 @@ class Scheduler:
 
     # ---- the result --------------------------------------------------------------------------
 
-    def _program(self, name: str, steps: list[Step], once: int) -> Program:
+    def _program(self, name: str, steps: list[Step]) -> Program:
         buffers = tuple(
             replace(s.buffer, lifetime=(s.first, s.last))
             if s.buffer.kind == "temp" and s.first is not None and s.last is not None
@@ -439,7 +446,7 @@ class Scheduler:
             notes=tuple(self.tables.notes),
             flops=flops,
             traffic=traffic,
-            once=once,
+            once=len(self.once),
         )
 
 
@@ -487,57 +494,6 @@ def _work(steps: Sequence[Step], buffers: Sequence[Buffer]) -> tuple[Size, Size]
     return flops, traffic
 
 
-class _Lifetimes:
-    """Numbers the steps as they are written, and notes the first and last use of each buffer."""
-
-    def __init__(self, storages: list[_Storage]):
-        self.storages = storages
-        self.at = 0
-
-    def touch(self, *numbers: int) -> None:
-        for number in numbers:
-            storage = self.storages[number]
-            storage.first = self.at if storage.first is None else storage.first
-            storage.last = self.at
-
-    def walk_all(self, steps: Sequence[Step], once: int) -> None:
-        """The whole schedule; what its first `once` steps leave for the others lives to the end."""
-        self.walk(steps[:once])
-        early = [s for s in self.storages if s.first is not None]
-        begin = self.at
-        self.walk(steps[once:])
-        for storage in early:
-            if storage.last is not None and storage.last >= begin:
-                storage.last = max(begin, self.at - 1)
-
-    def walk(self, steps: Iterable[Step]) -> None:
-        for step in steps:
-            if isinstance(step, Launch):
-                self.touch(*step.buffers)
-            elif isinstance(step, Copy):
-                self.touch(step.source, step.target)
-            elif isinstance(step, Branch):
-                self.touch(step.predicate)
-                self.at += 1
-                self.walk(step.then)
-                self.walk(step.otherwise)
-            else:
-                self._loop(step)
-            self.at += 1
-
-    def _loop(self, step: Loop) -> None:
-        begin = self.at
-        bases = [item.base for item in step.sliced]
-        self.touch(*bases)
-        self.at += 1
-        self.walk(step.body)
-        self.touch(*bases)
-        # What came from before is read again in the next pass.
-        for storage in self.storages:
-            if storage.first is not None and storage.first <= begin <= storage.last:  # type: ignore[operator]
-                storage.last = self.at
-
-
 def lower_control(outer: Scheduler, node: Node, projections: Sequence[Node]) -> list[Step]:
     """Steps of an op with bodies; its results lie in the buffers of the projections."""
     targets: list[int] = []
@@ -572,7 +528,7 @@ class _Bodies:
 
     def steps(self, body: Graph, operands: Sequence[int], targets: Sequence[int]) -> list[Step]:
         """The body as steps; see Scheduler.build_body."""
-        inner = Scheduler(fuse(body, self.outer.fused.enabled), self.outer.tables)
+        inner = Scheduler(fuse(body, self.outer.fused.enabled, once=False), self.outer.tables)
         return inner.build_body(operands, targets)
 
 

@@ -175,8 +175,10 @@ def _check_slots(program: Program) -> None:
             if not 0 <= buffer.slot < len(specs) or buffer.spec != specs[buffer.slot]:
                 raise _fail(program, f"b{number} is no {buffer.kind} {buffer.slot} of its spec")
             found[buffer.kind].add(buffer.slot)
-        elif buffer.kind not in ("temp", "status"):
+        elif buffer.kind not in ("temp", "kept", "status"):
             raise _fail(program, f"b{number} is of kind {buffer.kind!r}")
+        if buffer.kind == "kept" and not isinstance(buffer.spec.nbytes, int):
+            raise _fail(program, f"b{number} is kept and its size has names, {buffer.spec}")
         if buffer.kind == "status" and buffer.spec != STATUS:
             raise _fail(program, f"b{number} holds the status and is {buffer.spec}")
         # What shares storage comes after what owns it, so that there are no circles.
@@ -294,14 +296,14 @@ def _check_copy(program: Program, copy: Copy) -> None:
         raise _fail(
             program, f"copy: b{copy.source} is {source.spec}, b{copy.target} is {target.spec}"
         )
-    if target.kind in ("input", "constant"):
+    if target.kind in ("input", "constant", "kept"):
         raise _fail(
             program, f"copy: b{copy.target} may not be written, {target.kind} {target.slot}"
         )
 
 
 def _check_once(program: Program) -> None:
-    """What is not done in every call reads nothing of a call, and its results live to the end."""
+    """What is not done in every call reads nothing of a call, and leaves nothing but kept buffers."""
     if not 0 <= program.once <= len(program.steps):
         raise _fail(program, f"{program.once} of {len(program.steps)} steps are done once")
     filled: set[int] = set()
@@ -310,18 +312,19 @@ def _check_once(program: Program) -> None:
             raise _fail(
                 program, f"{_label(step)}: is done once; expected a launch that cannot fail"
             )
+        if not all(isinstance(size, int) for size in _sizes_of(step)):
+            raise _fail(program, f"{_label(step)}: is done once, and its sizes have names")
         for number in step.buffers:
             buffer = program.buffers[number]
             written = buffer.kind == "variable" and buffer.slot in program.written
             if buffer.kind in ("input", "output") or written:
                 raise _fail(program, f"{_label(step)}: is done once and uses b{number}")
             filled.add(number)
-    last = max((b.lifetime[1] for b in program.buffers if b.lifetime is not None), default=0)
     for number in _all_buffers(program.steps[program.once :]):
-        buffer = program.buffers[number]
-        dies = last if buffer.lifetime is None else buffer.lifetime[1]
-        if number in filled and buffer.kind == "temp" and dies < last:
-            raise _fail(program, f"b{number} is filled once and dies at {dies}")
+        if program.buffers[number].kind == "temp" and number in filled:
+            raise _fail(program, f"b{number} is filled once and not kept")
+        if program.buffers[number].kind == "kept" and number not in filled:
+            raise _fail(program, f"b{number} is kept and not filled once")
 
 
 def _all_buffers(steps: Sequence[Step]) -> Iterator[int]:

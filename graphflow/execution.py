@@ -15,8 +15,7 @@ from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.interpreter import evaluate
 from graphflow.config import config
 from graphflow.io.gflow import write_graph
-from graphflow.runtime import changes
-from graphflow.variable import storage_of
+from graphflow.variable import storage_of, write_storage
 
 if TYPE_CHECKING:
     from graphflow.compiler.pipeline import Compilation
@@ -87,8 +86,7 @@ def store(updated: Mapping[Node, np.ndarray]) -> None:
     """Write new values into the variables; none is written before all are copied."""
     copies = [(node, np.array(value)) for node, value in updated.items()]
     for node, value in copies:
-        np.copyto(storage_of(node), value)
-    changes.note()
+        write_storage(node, value)
 
 
 class CompiledRunner:

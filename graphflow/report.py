@@ -29,6 +29,7 @@ class Memory:
         inputs, outputs: arrays of the caller.
         variables: state between calls.
         constants: fixed arrays.
+        kept: results of weights, from call to call.
         arena: the block in which all temporary values lie.
         peak_live: the largest sum of temporaries alive at once, which no plan can go below.
     """
@@ -37,12 +38,14 @@ class Memory:
     outputs: int
     variables: int
     constants: int
+    kept: int
     arena: int
     peak_live: int
 
     @property
     def total(self) -> int:
-        return self.inputs + self.outputs + self.variables + self.constants + self.arena
+        given = self.inputs + self.outputs + self.variables + self.constants
+        return given + self.kept + self.arena
 
     def __str__(self) -> str:
         rows = [(name, getattr(self, name)) for name in self.__slots__] + [("total", self.total)]
@@ -74,6 +77,7 @@ def memory(name: str, program: Program, graph: Graph, dims: Mapping[str, Any]) -
         outputs=total(program.outputs),
         variables=total(argument.spec for argument in program.variables),
         constants=sum(array.nbytes for array in program.constants),
+        kept=sum(program.kept.values()),
         arena=layout.arena_bytes,
         peak_live=layout.peak_live_bytes,
     )
@@ -122,7 +126,10 @@ def compilation_lines(compilation: Compilation) -> list[str]:
 
 
 def _once_text(program: Program) -> str:
-    return f", {program.once} of them only when a variable has changed" if program.once else ""
+    if not program.once:
+        return ""
+    kept = bytes_text(sum(program.kept.values()))
+    return f", {program.once} of them only when a variable has changed ({kept} kept)"
 
 
 def _arena_text(program: Program) -> str:

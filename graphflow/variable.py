@@ -13,7 +13,7 @@ from graphflow.compiler.op import describe, ops
 from graphflow.compiler.spec import DEFAULT_FLOAT, shape_text
 from graphflow.errors import GraphError, ShapeError, with_line
 from graphflow.feeds import as_array
-from graphflow.runtime import changes
+from graphflow.runtime.changes import note_change
 from graphflow.tensor import Tensor, as_tensor, dtype_name, user_shape
 
 __all__ = ["Placeholder", "Variable", "placeholder", "storage_of", "variable"]
@@ -26,6 +26,7 @@ ALIGNMENT = 64
 class _State:
     storage: np.ndarray
     trainable: bool
+    view: np.ndarray
 
 
 # Keyed by node and not held by the Variable, so that a graph keeps its state alive by itself.
@@ -59,37 +60,35 @@ class Variable(Tensor):
     def storage(self) -> np.ndarray:
         """The array that functions read and write in place: aligned, C-contiguous, never replaced.
 
-        Whoever has it may write it at any time, so functions then compute in each call what they
-        would compute from the variable once.
+        This view of it is read-only: what functions computed from a variable is computed again only
+        after a change that they are told of, so write by `value` or `assign`.
         """
-        storage = storage_of(self.node)
-        changes.expose(storage)
-        return storage
+        return _states[self.node].view
 
     @property
     def value(self) -> np.ndarray:
         """A copy of the present value; setting it copies into the storage.
 
+        `v.value[...] = 0` changes the copy only; `v.value = 0 * v.value` changes the variable.
+
         Raises:
             ShapeError, DTypeError: the new value does not fit.
         """
-        return storage_of(self.node).copy()
+        return self.storage.copy()
 
     @value.setter
     def value(self, value: Any) -> None:
         label = f"variable {self.name or ''}".rstrip()
         array = as_array(value, self.dtype, with_label(label, self.node))
-        storage = storage_of(self.node)
-        if array.shape != storage.shape:
+        if array.shape != self.storage.shape:
             raise ShapeError(
                 with_line(
                     f"{label}: got shape {shape_text(array.shape)}; expected "
-                    f"{shape_text(storage.shape)}, which is fixed for its life\n"
+                    f"{shape_text(self.storage.shape)}, which is fixed for its life\n"
                     f"  {describe(self.node)}"
                 )
             )
-        np.copyto(storage, array)
-        changes.note()
+        write_storage(self.node, array)
 
     def numpy(self) -> np.ndarray:
         """A copy of the present value, as other libraries call it."""
@@ -118,8 +117,17 @@ def is_variable(node: Node) -> bool:
 
 
 def storage_of(node: Node) -> np.ndarray:
-    """The array of a variable node."""
+    """The array of a variable node, for those that write it and count that (`note_change`)."""
     return _states[node].storage
+
+
+def write_storage(node: Node, array: np.ndarray) -> None:
+    """Copy an array of the same shape and dtype into a variable."""
+    try:
+        np.copyto(storage_of(node), array)
+    finally:
+        # Counted even if Ctrl-C comes between the two.
+        note_change()
 
 
 def aligned_copy(array: np.ndarray) -> np.ndarray:
@@ -133,7 +141,7 @@ def aligned_copy(array: np.ndarray) -> np.ndarray:
 
 def _first_value(value: Any, dtype: object) -> np.ndarray:
     if isinstance(value, Variable):
-        value = storage_of(value.node)
+        value = value.storage
     if isinstance(value, np.ndarray):
         # Weights can be large, so they do not become a constant of the graph first.
         return value.astype(dtype_name(value.dtype if dtype is None else dtype), copy=False)
@@ -194,5 +202,8 @@ def adopt_storage(node: Node, storage: np.ndarray, trainable: bool = True) -> Va
             f"variable: the storage is {storage.dtype}{storage.shape}; expected {describe(node)}, "
             "C-contiguous"
         )
-    _states[node] = _State(storage, trainable)
+    view = storage.view()
+    view.flags.writeable = False
+    _states[node] = _State(storage, trainable, view)
+    note_change()
     return Variable(node)

@@ -11,7 +11,18 @@ from graphflow.compiler.dims import Symbol, atoms, evaluate
 from graphflow.compiler.errors import ShapeError
 from graphflow.compiler.program import Branch, Copy, Launch, Loop, Program, Step
 from graphflow.compiler.spec import shape_text
-from graphflow.runtime.layout import BEGIN, COPY, GATHER, JUMP, LAUNCH, NEXT, ROW, SLICE, UNLESS
+from graphflow.runtime.layout import (
+    BEGIN,
+    COPY,
+    GATHER,
+    JUMP,
+    KEPT,
+    LAUNCH,
+    NEXT,
+    ROW,
+    SLICE,
+    UNLESS,
+)
 
 #: element operations below which a launch stays on one thread: the hand-over costs about 0.5 µs,
 #: and one core does some thousand operations in that time
@@ -91,7 +102,7 @@ class Binding:
 
     Attributes:
         code: rows of ROW words.
-        once: how many of them, at the head, compute what depends on variables alone.
+        once: how many of them, at the head, fill the kept buffers.
         entry: what the arrays of a call must be, and where their addresses go (see driver_code).
         offsets: byte offset in the arena by buffer id.
         dims: keeps the kernels' dims alive; the code holds their addresses.
@@ -202,7 +213,7 @@ def bind(
     """
     coder = _Coder(program, addresses, env, threads)
     coder.steps(program.steps[: program.once])
-    once = len(coder.rows)
+    once = coder.add(KEPT) + 1 if program.once else 0
     coder.steps(program.steps[program.once :])
     layout = program.layout(env, keep_all)
     dims = np.array([*coder.dims, 0], np.int64)
@@ -256,12 +267,13 @@ def loop_code(
     """The code that runs a body many times; its words [once, 2] and [-1, 2] take the number of runs.
 
     Args:
+        body: the rows of one run.
         numbers: the buffers that each input is, then each output.
         moves: for each of them (bytes, rows). With rows, a run gathers so many of that size; without,
             it goes on by the bytes, or stays where they are 0.
         first: pointer slot of the first array, before those of the others and of the row numbers.
         counter: one that the body does not use.
-        once: rows at the head of the body that are run once, in front of the loop.
+        once: rows at the head of the body that stay in front of the loop.
     """
     rows = [[BEGIN, counter, 0, 0]]
     for slot, (ids, (size, gathered)) in enumerate(zip(numbers, moves, strict=True)):
@@ -278,4 +290,4 @@ def loop_code(
     rows[0][3] = len(rows) + len(body) + 1
     rows.append([NEXT, counter, 0, once + 1])
     around = np.array([row + [0] * (ROW - len(row)) for row in rows], np.int64)
-    return np.concatenate([body[:once], around[:-1], moved[once:], around[-1:]])
+    return np.concatenate([moved[:once], around[:-1], moved[once:], around[-1:]])

@@ -1,40 +1,28 @@
-"""Tells whether a variable may have changed since a moment, for what is computed from them once."""
+"""One count of all changes of variables in the process: it tells if results of weights are still right.
+
+Kernels write variables without Python, and Python without the native code, so each side has a count
+of its own, and their sum is what is compared. A change is counted when it is complete.
+"""
 
 from __future__ import annotations
 
-import itertools
-import weakref
-from collections.abc import Iterable
+import threading
 
 import numpy as np
 
-_count = itertools.count(1)
-_latest = 0
-_exposed: set[int] = set()
+_counts = np.zeros(2, np.int64)
+_lock = threading.Lock()
+
+#: where the two words lie: changes made by Python, changes made by programs
+ADDRESS: int = _counts.ctypes.data
 
 
-def latest() -> int:
-    """A number that differs from that of any moment before the last change."""
-    return _latest
+def note_change() -> None:
+    """To be called by whoever has written into the storage of a variable from Python."""
+    with _lock:
+        _counts[0] += 1
 
 
-def note() -> int:
-    """Note that some variable has changed; the new number."""
-    global _latest
-    _latest = next(_count)
-    return _latest
-
-
-def expose(storage: np.ndarray) -> None:
-    """The array was handed out: whoever holds it may write it at any time."""
-    address = storage.ctypes.data
-    if address not in _exposed:
-        _exposed.add(address)
-        # Another array may come to lie there.
-        weakref.finalize(storage, _exposed.discard, address)
-        note()
-
-
-def are_exposed(addresses: Iterable[int]) -> bool:
-    """Whether any of the arrays at these addresses was handed out."""
-    return not _exposed.isdisjoint(addresses)
+def change_count() -> int:
+    """Changes of any variable so far."""
+    return int(_counts.sum())

@@ -11,14 +11,17 @@ A context is a block of words (CONTEXT); the code is rows of ROW words, the firs
     SLICE    counter, base id, buffer id, row bytes, last row or -1 (forwards)
     GATHER   counter, base id, buffer id, row bytes, rows, order id
              the next rows of the order, an int64 array, are copied from the base into the buffer
+    KEPT     the kept buffers are filled
 
-From row -1, a run begins with the NumPy arrays of a call, and then at the row that the context says:
-behind what is computed once, if that has been done. Their struct is read in place, as every
+From row -1, a run begins with the NumPy arrays of a call. Their struct is read in place, as every
 extension module does (PyArrayObject_fields of NumPy's C ABI). The entry table says what to expect:
 
     size of an object's header, address of numpy.ndarray, inputs, inputs and outputs
     for each input               address of its dtype, number of axes, sizes...
     for each input and output    number of buffers, their ids...
+
+Rows up to KEPT fill the kept buffers from weights; a run begins behind them while no variable has
+changed (see `runtime.changes`).
 
 A launch is cut into chunks, and each thread has a range of them of its own, which it claims one by
 one with a compare-and-swap on its word `sequence << 32 | end << 16 | next`; then it helps the
@@ -46,6 +49,7 @@ from graphflow.runtime.layout import (
     FINISHED,
     GATHER,
     JUMP,
+    KEPT,
     LAUNCH,
     MISFIT,
     NEXT,
@@ -133,13 +137,12 @@ def swap_if(typing, base, index, expected, value):  # type: ignore[no-untyped-de
 
 @intrinsic
 def count_up(typing, base, index):  # type: ignore[no-untyped-def]
-    """Add 1 to a word, atomically."""
+    """Add 1 to a word, atomically; what it was before."""
 
     def lower(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        builder.atomic_rmw("add", _word(builder, *args), I64(1), "acq_rel")
-        return context.get_dummy_value()
+        return builder.atomic_rmw("add", _word(builder, *args), I64(1), "acq_rel")
 
-    return types.void(types.int64, types.int64), lower
+    return types.int64(types.int64, types.int64), lower
 
 
 @intrinsic
@@ -320,7 +323,30 @@ def run(context):  # type: ignore[no-untyped-def]
     set_float_mode(flushing(mode))
     state = walk(context)
     set_float_mode(mode)
+    if (word(context, 17) != 0) & (state != MISFIT):
+        count_change(context)
     return state
+
+
+def count_change(context):  # type: ignore[no-untyped-def]
+    """Tell all programs that this one has written variables; its own kept buffers stay right."""
+    changes = word(context, 13)
+    before = count_up(changes, 1) + acquire(changes, 0)
+    if before == word(context, 14):
+        set_word(context, 14, before + 1)
+
+
+def first_row(context):  # type: ignore[no-untyped-def]
+    """Where a run begins: behind the rows that fill the kept buffers, if those are still right."""
+    behind = word(context, 16)
+    if behind != 0:
+        changes = word(context, 13)
+        now = acquire(changes, 0) + acquire(changes, 1)
+        if now == word(context, 14):
+            return behind
+        set_word(context, 14, -1)
+        set_word(context, 15, now)
+    return 0
 
 
 def walk(context):  # type: ignore[no-untyped-def]
@@ -335,7 +361,7 @@ def walk(context):  # type: ignore[no-untyped-def]
     if at < 0:
         if not enter(context):
             return MISFIT
-        at = word(context, 13)
+        at = first_row(context)
     code, pointers, ids = word(context, 2), word(context, 3), word(context, 4)
     local, counters = word(context, 5), word(context, 6)
     team, status, profile = word(context, 7), word(context, 8), word(context, 9)
@@ -398,6 +424,8 @@ def walk(context):  # type: ignore[no-untyped-def]
             set_word(counters, word(row, 1), step)
             if step < word(row, 2):
                 at = word(row, 3)
+        elif opcode == KEPT:
+            set_word(context, 14, word(context, 15))
     return DONE
 
 

@@ -80,10 +80,13 @@ class _Context:
         #: addresses of the arrays of a call
         self.objects = objects.data
         self.address = self.words.ctypes.data
+        self.words[13], self.words[14] = changes.ADDRESS, -1
+        self.words[17] = bool(program.written)
         self.arena = aligned_empty(0)
+        self.kept = {number: aligned_empty(size) for number, size in program.kept.items()}
+        for number, storage in self.kept.items():
+            self.pointers[number] = storage.ctypes.data
         self.binding: Binding | None = None
-        #: the state of the variables (see `changes`) for which the arena holds what is computed once
-        self.computed = -1
         self.slots = executor.slots
         for number in self.slots["status"]:
             self.pointers[number] = self.status.ctypes.data
@@ -100,8 +103,9 @@ class _Context:
             self.pointers[number] = base + offset
         self.words[4] = binding.ids.ctypes.data
         self.words[12] = binding.entry.ctypes.data
+        self.words[16] = binding.once
         self.start(binding.code)
-        self.binding, self.computed = binding, -1
+        self.binding = binding
 
     def loop_over(
         self,
@@ -164,7 +168,6 @@ class Executor:
         self._bindings: OrderedDict[tuple, Binding] = OrderedDict()
         self._contexts: list[_Context] = []
         self._lock = threading.Lock()
-        self._addresses = [array.ctypes.data for array in self.variables]
         # A call that writes variables excludes all others of this function.
         self._writing = threading.RLock() if program.written else None
 
@@ -343,29 +346,9 @@ class Executor:
     def _go(self, context: _Context, binding: Binding) -> bool:
         """Run what the context holds; False, with nothing run, if the arrays do not fit."""
         if self._writing is None:
-            if not binding.once:
-                return self._walk(context, binding.shared)
-            return self._walk_once(context, binding)
+            return self._walk(context, binding.shared)
         with self._writing:
-            try:
-                return self._walk_once(context, binding)
-            finally:
-                state = changes.note()
-                if context.computed == state - 1:
-                    # Nobody else has changed a variable, and this program not those it reads once.
-                    context.computed = state
-
-    def _walk_once(self, context: _Context, binding: Binding) -> bool:
-        """Run, without what the arena holds since an earlier run."""
-        state = changes.latest()
-        done = context.computed == state and not context.looping
-        if done and changes.are_exposed(self._addresses):
-            done = False
-        context.words[13] = binding.once if done else 0
-        fits = self._walk(context, binding.shared)
-        if fits:
-            context.computed = state
-        return fits
+            return self._walk(context, binding.shared)
 
     def _walk(self, context: _Context, shared: bool) -> bool:
         team: Team | None = get_team(self.threads) if shared else None
@@ -459,10 +442,12 @@ class Executor:
         buffer, binding = self.program.buffers[number], context.binding
         if buffer.kind == "status":
             return context.status
-        if buffer.kind != "temp":
+        if buffer.kind not in ("temp", "kept"):
             return owners[buffer.kind][buffer.slot]
         assert binding is not None
-        if buffer.alias is None:
+        if buffer.kind == "kept":
+            raw, begin = context.kept[number], 0
+        elif buffer.alias is None:
             raw, begin = context.arena, binding.offsets[number]
         else:
             raw = self._view(buffer.alias, context, owners).reshape(-1).view(np.uint8)
@@ -472,7 +457,10 @@ class Executor:
         return raw[begin : begin + size].view(buffer.spec.dtype).reshape(shape)
 
     def profile(self, inputs: Sequence[np.ndarray], repeat: int = 20) -> list[LaunchRecord]:
-        """Time every launch over `repeat` runs (variables are updated by each of them)."""
+        """Time every launch over `repeat` runs (variables are updated by each of them).
+
+        A launch whose results are still right from an earlier run is not repeated: it has no calls.
+        """
         arrays = self._checked(inputs)
         binding = self._binding(tuple(array.shape for array in arrays))
         context = self._borrow(binding)
@@ -498,6 +486,7 @@ class Executor:
         for buffer in self.program.buffers:
             if buffer.kind in kinds:
                 kinds[buffer.kind] += evaluate(buffer.spec.nbytes, env)
+        kinds["kept"] = sum(self.program.kept.values())
         return {"arena": layout.arena_bytes, "peak_live": layout.peak_live_bytes, **kinds}
 
     def cache_info(self) -> dict[str, float]:

@@ -1,14 +1,16 @@
 """Words of the driver's tables, shared by the code that writes them and the code that runs them."""
 
 #: opcodes of the driver's rows
-LAUNCH, COPY, UNLESS, JUMP, BEGIN, NEXT, SLICE, GATHER = range(1, 9)
+LAUNCH, COPY, UNLESS, JUMP, BEGIN, NEXT, SLICE, GATHER, KEPT = range(1, 10)
 
 #: words of one row
 ROW = 12
 
 #: words of a context: row, length, code, pointers, ids, local, counters, team, status, profile,
-#: fuel, objects, entry table, row at which a call begins
-CONTEXT = 14
+#: fuel, objects, entry table, address of the changes (see `runtime.changes`), changes for which the
+#: kept buffers were filled (-1: none), changes for which they are being filled, row behind what
+#: fills them, whether the program writes variables
+CONTEXT = 18
 
 #: what a run returns: it is finished, the arrays are not those of its table, a kernel reported an
 #: error, or there is more to do

@@ -14,7 +14,7 @@ from graphflow.compiler import pipeline
 from graphflow.compiler.graph import Graph
 from graphflow.debugging import DebugRunner
 from graphflow.errors import VerificationError
-from graphflow.variable import adopt_storage, storage_of
+from graphflow.variable import adopt_storage, storage_of, write_storage
 from tests.fuzz.checks import differs
 from tests.fuzz.generator import random_case
 
@@ -356,7 +356,7 @@ def test_random_graphs_are_right(seed):
     run = DebugRunner(case.graph, "fuzz")
     for number in range(len(case.environments)):
         for node in case.graph.variables:
-            np.copyto(storage_of(node), case.leaves[node][number])
+            write_storage(node, case.leaves[node][number])
         count = len(case.graph.outputs)
         expected = case.run(case.graph, number)[:count]
         results = run([case.leaves[node][number].copy(order="C") for node in case.graph.inputs])

@@ -8,9 +8,11 @@
 Nodes are visited from the outputs backwards; each joins the group of its readers where one kernel
 can hold them, and starts a group of its own otherwise. Index maps (`Op.is_free`) are repeated in
 every group that reads through them. A group is legal if no path leaves it and comes back, and if
-the code generator can write it as one kernel, which is asked by building it. Two things are kept
-apart although one kernel could hold them: what depends on variables alone, which is computed once
-and not in every call, and values that a kernel would compute again for each of many elements.
+the code generator can write it as one kernel, which is asked by building it.
+
+Not all that one kernel can hold belongs there: a costly value of few elements that a wider kernel
+would compute again for each of its own elements (see `repeats`), and what stays the same from call
+to call (see `once`), get a group of their own.
 """
 
 from __future__ import annotations
@@ -22,13 +24,11 @@ from dataclasses import dataclass
 from graphflow.compiler.codegen.emitter import NotFusible
 from graphflow.compiler.codegen.epilogue import check_epilogue
 from graphflow.compiler.codegen.loops import LoopNest, domain_of
-from graphflow.compiler.dims import typical
 from graphflow.compiler.graph import Graph, Node
 from graphflow.compiler.once import once_nodes
-from graphflow.compiler.op import Elementwise, Map, Reduction, Template
+from graphflow.compiler.op import Map, Reduction, Template
+from graphflow.compiler.passes.repeats import Repeats
 
-#: a kernel of so many elements does not compute others, of which there are so much fewer, itself
-FEWEST_REPEATED, MOST_REPEATS = 64 * 1024, 4
 #: more nodes than this in one kernel cost compile time and registers
 MOST_NODES = 128
 
@@ -52,26 +52,34 @@ class FusionGroup:
 class FusedGraph:
     """A graph and its groups, in an order in which they can run.
 
-    `alias[node]` is the stored node (or leaf) whose buffer `node` is a reshape of. The groups of
-    `static` nodes are computed once, while no variable changes.
+    Attributes:
+        alias: `alias[node]` is the stored node (or leaf) whose buffer `node` is a reshape of.
+        once: nodes that need not be computed in every call.
     """
 
     graph: Graph
     groups: tuple[FusionGroup, ...]
     alias: dict[Node, Node]
     enabled: bool = True
-    static: frozenset[Node] = frozenset()
+    once: frozenset[Node] = frozenset()
 
 
-def fuse(graph: Graph, enabled: bool = True) -> FusedGraph:
-    """Partition `graph`; with `enabled` False every node that computes gets its own kernel."""
-    return _Fuser(graph, enabled).run()
+def fuse(graph: Graph, enabled: bool = True, once: bool = True) -> FusedGraph:
+    """Partition `graph`.
+
+    Args:
+        enabled: with False, every node that computes gets its own kernel.
+        once: keep what depends on weights alone apart; with False, as in the body of a loop, that
+            would gain nothing.
+    """
+    return _Fuser(graph, enabled, once_nodes(graph) if once else frozenset()).run()
 
 
 class _Fuser:
-    def __init__(self, graph: Graph, enabled: bool):
+    def __init__(self, graph: Graph, enabled: bool, once: frozenset[Node]):
         self.graph = graph
         self.enabled = enabled
+        self.once = once
         self.position = {node: k for k, node in enumerate(graph.nodes)}
         self.members: dict[int, set[Node]] = {}
         self.template: dict[int, Node] = {}
@@ -83,8 +91,8 @@ class _Fuser:
         self.numbers = itertools.count()
         #: an order in which the groups can run
         self.rank: dict[int, int] = {}
-        self.static = _static_nodes(graph)
         self.required = self._required()
+        self.repeats = Repeats(graph)
 
     def _required(self) -> set[Node]:
         """Nodes that must lie in a buffer: results, and what templates read."""
@@ -92,9 +100,6 @@ class _Fuser:
         for node in self.graph.nodes:
             if not node.op.is_leaf and not isinstance(node.op, (Map, Reduction)):
                 required.update(node.inputs)
-        for node in self.graph.nodes:
-            if node not in self.static and not node.op.is_free:
-                required.update(n for n in map(_behind_moves, node.inputs) if n in self.static)
         for node in reversed(self.graph.nodes):
             if node in required and node.op.name == "reshape":
                 required.update(node.inputs)
@@ -109,7 +114,7 @@ class _Fuser:
             nodes = tuple(sorted(self.members[number], key=self.position.__getitem__))
             outputs = tuple(n for n in nodes if self._is_stored(n, (number,)))
             groups.append(FusionGroup(nodes, outputs, self.template.get(number)))
-        return FusedGraph(self.graph, tuple(groups), self.alias, self.enabled, self.static)
+        return FusedGraph(self.graph, tuple(groups), self.alias, self.enabled, self.once)
 
     # ---- placing one node --------------------------------------------------------------------
 
@@ -125,14 +130,33 @@ class _Fuser:
                 else:
                     self._start(node)
             return
-        if self.enabled and readers and not isinstance(node.spec, tuple):
-            if self._join(node, readers):
+        if self.enabled and not isinstance(node.spec, tuple):
+            readers = self._wanted_readers(node, readers)
+            if readers and self._join(node, readers):
                 return
-            if len(readers) > 1:
+            if len(readers) > 1 and (node not in self.once or self._is_once(readers)):
                 for number in sorted(readers, key=self._first_position):
                     if self._join(node, {number}):
                         return
         self._start(node)
+
+    def _wanted_readers(self, node: Node, readers: set[int]) -> set[int]:
+        """The groups that may compute the node for themselves; the others read it from a buffer."""
+        if node in self.once and not self._is_once(readers):
+            always = {k for k in readers if not self._is_once({k})}
+            # Stored by a group that runs in every call, it would no longer be computed once.
+            if self._is_stored(node, always) or any(self._costs(node, k) for k in always):
+                return readers - always
+        return {k for k in readers if not self._costs(node, k)}
+
+    def _is_once(self, numbers: Iterable[int]) -> bool:
+        """Whether all that these groups compute stays the same from call to call."""
+        return all(self.once.issuperset(self.members[number]) for number in numbers)
+
+    def _costs(self, node: Node, number: int) -> bool:
+        """Whether computing the node in a group costs more than storing it before."""
+        anew = node in self.once and not self._is_once({number})
+        return self.repeats.are_costly(node, self.members[number], self.template.get(number), anew)
 
     def _start(self, node: Node) -> None:
         """A group of its own for the node, which it stores."""
@@ -172,11 +196,7 @@ class _Fuser:
             return False
         if not isinstance(node.op, (Map, Reduction, Template)):
             return False
-        if any(n in self.static for n in members if not n.op.is_free) and any(
-            n not in self.static for n in members if not n.op.is_free
-        ):
-            return False
-        if self._is_repeated(node, members):
+        if len(numbers) > 1 and not self._may_merge(numbers):
             return False
         between = self._between(node, numbers)
         if any(self._successors([n]) & numbers for n in between):
@@ -200,31 +220,16 @@ class _Fuser:
             self.template[kept] = template
         return True
 
-    def _is_repeated(self, node: Node, members: set[Node]) -> bool:
-        """Whether one kernel would compute the node's elements again for each of many others.
-
-        Values of whole rows are not repeated: the loop over the row lies inside.
-        """
-        if not isinstance(node.op, Elementwise):
+    def _may_merge(self, numbers: set[int]) -> bool:
+        """Whether no group would repeat, or do in every call, what another one of them stores."""
+        if len({self._is_once({number}) for number in numbers}) > 1:
             return False
-        most = max(typical(n.spec.size) for n in members)
-        if most < FEWEST_REPEATED or typical(node.spec.size) * MOST_REPEATS > most:
-            return False
-        return self._varies_along_rows(node, members)
-
-    def _varies_along_rows(self, node: Node, members: set[Node]) -> bool:
-        """Whether a member that computes reads the node with more than one element in a row."""
-        pending = [node]
-        while pending:
-            value = pending.pop()
-            if not value.shape or value.shape[-1] == 1:
-                continue
-            for user in self.graph.users[value]:
-                if user.op.is_free:
-                    pending.append(user)
-                elif user in members:
-                    return True
-        return False
+        for number in numbers:
+            for node in self._computed(number):
+                others = self._readers([node]) & numbers - {number}
+                if any(self._costs(node, other) for other in others):
+                    return False
+        return True
 
     def _is_fed_by(self, template: Node, members: set[Node], numbers: set[int]) -> bool:
         """Whether the template reads what the group would compute behind it."""
@@ -314,34 +319,3 @@ class _Fuser:
                 if user in self.alias or user.op.is_projection:
                     stack.append(user)
         return found
-
-
-def _static_nodes(graph: Graph) -> frozenset[Node]:
-    """Nodes to be computed once; not results of the graph, which each call makes anew."""
-    if not graph.variables:
-        return frozenset()
-    results = set(graph.roots)
-    for node in reversed(graph.nodes):
-        if node in results and node.op.name == "reshape":
-            results.update(node.inputs)
-    once, depends = once_nodes(graph), set(graph.variables)
-    found: set[Node] = set()
-    for node in graph.nodes:
-        inner = (n for n in node.inputs if not n.op.is_leaf)
-        if node in once and node not in results and not node.op.is_leaf and found.issuperset(inner):
-            found.add(node)
-            if not depends.isdisjoint(node.inputs):
-                depends.add(node)
-    # What depends on constants alone goes where it is needed.
-    wanted = found & depends
-    for node in reversed(graph.nodes):
-        if node in wanted:
-            wanted.update(n for n in node.inputs if not n.op.is_leaf)
-    return frozenset(wanted)
-
-
-def _behind_moves(node: Node) -> Node:
-    """What an index map of one value reads."""
-    while node.op.is_free and len(node.inputs) == 1:
-        (node,) = node.inputs
-    return node

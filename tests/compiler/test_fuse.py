@@ -199,3 +199,98 @@ def has_an_order(fused):
 def is_there(value, group, fused, done):
     base = buffer_of(value, fused)
     return value in group.nodes or base.op.is_leaf or base in done
+
+
+def graph_with(inputs, outputs, updates=None):
+    return optimize(gf.function(inputs, outputs, updates=updates, mode="interpret").graph)[0][-1][1]
+
+
+def test_a_costly_value_per_column_is_not_computed_for_every_row():
+    x, v = gf.placeholder((500, 64), name="x"), gf.placeholder((64,), name="v")
+    assert groups_of([x, v], x * gf.rsqrt(v + 1)) == [("add", "rsqrt"), ("multiply",)]
+
+
+def test_a_value_that_costs_no_more_than_a_load_stays_in_the_kernel():
+    x, v = gf.placeholder((500, 64), name="x"), gf.placeholder((64,), name="v")
+    assert groups_of([x, v], x * (v + 1)) == [("add", "multiply")]
+
+
+def test_a_chain_of_cheap_operations_is_costly():
+    x, v = gf.placeholder((500, 64), name="x"), gf.placeholder((64,), name="v")
+    chain = gf.abs(gf.nn.relu(v + 1) - 3) * v
+    first, second = groups_of([x, v], x - chain)
+    assert (len(first), second) == (5, ("subtract",))
+
+
+def test_a_few_repetitions_do_not_pay_for_a_launch():
+    x, v = gf.placeholder((8, 64), name="x"), gf.placeholder((64,), name="v")
+    assert groups_of([x, v], x * gf.rsqrt(v + 1)) == [("add", "rsqrt", "multiply")]
+
+
+def test_a_value_per_row_is_computed_once_per_row_in_the_kernel():
+    x, v = gf.placeholder((500, 64), name="x"), gf.placeholder((500, 1), name="v")
+    assert groups_of([x, v], x * gf.rsqrt(v + 1)) == [("add", "rsqrt", "multiply")]
+    mean = gf.mean(x, axis=1, keepdims=True)
+    spread = gf.mean(gf.square(x - mean), axis=1, keepdims=True)
+    assert len(groups_of([x], (x - mean) * gf.rsqrt(spread + 1e-3))) == 1
+
+
+def test_small_values_share_a_kernel():
+    x, v, w = (gf.placeholder(s, name=n) for s, n in (((500, 64), "x"), ((64,), "v"), ((64,), "w")))
+    factor = gf.rsqrt(v + 1)
+    first, second = groups_of([x, v, w], x * factor + (w - w * factor) * gf.sqrt(factor))
+    assert (first.count("rsqrt"), first.count("sqrt"), second) == (1, 1, ("multiply", "add"))
+
+
+def test_a_kernel_of_small_values_is_not_drawn_into_the_wide_one():
+    """Both read u, and neither group stores it for the other."""
+    x, v = gf.placeholder((500, 64), name="x"), gf.placeholder((64,), name="v")
+    u = v + 1
+    groups = groups_of([x, v], x * gf.rsqrt(gf.exp(u)) + u)
+    assert groups == [("add", "exp", "rsqrt"), ("multiply", "add")]
+
+
+def test_a_batch_norm_in_training_ends_the_sums_of_its_columns():
+    x = gf.placeholder((500, 64), name="x")
+    gamma = gf.variable(np.ones(64, "f4"))
+    mean = gf.mean(x, axis=0)
+    spread = gf.mean(gf.square(x - mean), axis=0)
+    y = (x - mean) * gf.rsqrt(spread + 1e-3) * gamma
+    groups = groups_of([x], y, updates=[(gamma, gamma + gf.sum(y, axis=0))])
+    (holder,) = (group for group in groups if "rsqrt" in group)
+    assert "sum" in holder
+
+
+def test_what_depends_on_weights_alone_has_groups_of_its_own():
+    x = gf.placeholder((500, 64), name="x")
+    v, w = gf.variable(np.ones(64, "f4")), gf.variable(np.ones((500, 64), "f4"))
+    graph = graph_with([x], x * gf.exp(w) + gf.sum(w) - (w - v))
+    fused = fuse(graph)
+    for group in fused.groups:
+        inside = [node in fused.once for node in group.nodes if not node.op.is_free]
+        assert all(inside) or not any(inside)
+    assert len(fused.groups) > 1
+    assert len(fuse(graph, once=False).groups) < len(fused.groups)
+
+
+def test_a_mask_made_from_nothing_is_not_kept():
+    x = gf.placeholder((300, 300), name="x")
+    row, column = gf.arange(300)[:, None], gf.arange(300)[None, :]
+    f = gf.function([x], gf.where(row >= column, x, 0.0))
+    assert (len(f.program.steps), f.program.once) == (1, 0)
+
+
+def test_a_layer_norm_of_sequences_is_one_kernel():
+    x = gf.placeholder((1, 128, 256), name="x")
+    scale, offset = gf.placeholder((256,), name="s"), gf.placeholder((256,), name="o")
+    assert len(groups_of([x, scale, offset], gf.nn.layer_norm(x, scale, offset))) == 1
+
+
+def test_what_windows_read_is_stored_by_the_product_before_them():
+    """The windows of a depthwise convolution read each pixel nine times."""
+    x, w = gf.placeholder((1, 16, 16, 32), name="x"), gf.placeholder((1, 1, 32, 32), name="w")
+    taps = gf.placeholder((3, 3, 1, 32), name="taps")
+    h = gf.nn.relu(gf.nn.conv2d(x, w) + 1)
+    first, second = groups_of([x, w, taps], gf.nn.conv2d(h, taps, padding="same", groups=32))
+    assert first == ("matmul", "add", "relu")
+    assert second == ("pad", "multiply", "sum")

@@ -294,6 +294,36 @@ def buffer_number(kind, nth=0):
     return [k for k, b in enumerate(PROGRAM.buffers) if b.kind == kind and b.alias is None][nth]
 
 
+def reading(kind, **changes):
+    """A launch of a kernel that takes one buffer, on a buffer of a kind."""
+    kernel, buffers = next(
+        (s.kernel, s.buffers) for s in every_step(PROGRAM.steps)
+        if isinstance(s, Launch) and not s.dims and not s.can_fail
+    )  # fmt: skip
+    held = tuple(buffer_number(kind) for _ in buffers)
+    return replace(Launch(kernel, held, (), 1, 1), **changes)
+
+
+def launched_temp():
+    """A temp of fixed size that launches alone touch."""
+    copied = {step.target for step in every_step(PROGRAM.steps) if isinstance(step, Copy)}
+    return next(
+        n for n in arena_temps()
+        if n not in copied and isinstance(PROGRAM.buffers[n].spec.nbytes, int)
+    )  # fmt: skip
+
+
+def failing():
+    return next(step for step in PROGRAM.steps if isinstance(step, Launch) and step.can_fail)
+
+
+def every_step(steps):
+    for step in steps:
+        yield step
+        for inner in ("body", "then", "otherwise"):
+            yield from every_step(getattr(step, inner, ()))
+
+
 def arena_temps():
     return [
         k for k, b in enumerate(PROGRAM.buffers)
@@ -436,6 +466,36 @@ PROGRAMS = {
     ),
     "written variable that is not there": (
         replace(PROGRAM, written=frozenset({5})), "variable 5 is written and has no buffer",
+    ),
+    "more done once than there is": (
+        replace(PROGRAM, once=999), "999 of .* steps are done once",
+    ),
+    "done once from an input": (
+        replace(PROGRAM, once=1, steps=(reading("input"), *PROGRAM.steps)),
+        "is done once and uses b",
+    ),
+    "done once from a variable that is written": (
+        replace(PROGRAM, once=1, steps=(reading("variable"), *PROGRAM.steps)),
+        "is done once and uses b",
+    ),
+    "done once and may fail": (
+        replace(PROGRAM, once=1, steps=(failing(), *PROGRAM.steps)),
+        "expected a launch that cannot fail",
+    ),
+    "done once with sizes of the call": (
+        replace(PROGRAM, once=1, steps=(reading("constant", extent=N), *PROGRAM.steps)),
+        "is done once, and its sizes have names",
+    ),
+    "done once into what is used again": (
+        replace(PROGRAM, once=1, steps=(reading("temp"), *PROGRAM.steps)),
+        r"b\d+ is filled once and not kept",
+    ),
+    "kept and not filled": (
+        with_buffer(launched_temp(), kind="kept"), r"b\d+ is kept and not filled once",
+    ),
+    "kept and of a size of the call": (
+        with_buffer(temp, kind="kept", spec=TensorSpec("float32", (N,))),
+        f"b{temp} is kept and its size has names",
     ),
     "used and without lifetime": (
         with_buffer(temp, lifetime=None), f"b{temp} is used and has no lifetime",

@@ -190,7 +190,7 @@ class _Run:
         """Outputs and new values of the updated variables."""
         for array, start in zip(self.variables, self.starts(number), strict=True):
             np.copyto(array, start)
-        changes.note()
+        changes.note_change()
         inputs = self.case.inputs(number)
         before = [array.tobytes() for array in inputs]
         for context in self.executor._contexts:
