@@ -239,12 +239,13 @@ class _Guards:
     @contextmanager
     def in_charge(self) -> Iterator[None]:
         """The runtime takes its arrays from here, and cuts every launch into chunks."""
-        kept = executor.np, executor.aligned_empty, binding.SHARED_WORK
-        executor.np, executor.aligned_empty, binding.SHARED_WORK = self, self.aligned_empty, 1
+        kept = executor.np, executor.aligned_empty, binding.SHARED_WORK, binding.SHARED_RUN
+        executor.np, executor.aligned_empty = self, self.aligned_empty
+        binding.SHARED_WORK = binding.SHARED_RUN = 1
         try:
             yield
         finally:
-            executor.np, executor.aligned_empty, binding.SHARED_WORK = kept
+            executor.np, executor.aligned_empty, binding.SHARED_WORK, binding.SHARED_RUN = kept
         self.check()
 
 
